@@ -1,0 +1,37 @@
+"""The state of a plasma: a PyG ``Data`` object whose nodes are particles."""
+
+from __future__ import annotations
+
+from torch import Tensor
+from torch_geometric.data import Data
+
+from graphlandau.validation import require_finite, require_velocities, require_weight
+
+__all__ = ["particle_state"]
+
+
+def particle_state(v: Tensor, *, t: float = 0.0, weight: Tensor | None = None, log_f: Tensor | None = None) -> Data:
+    r"""Bundle particles into a ``torch_geometric.data.Data`` with the keys every method and layer reads.
+
+    Keys: ``v`` velocities :math:`(N, d)`; ``t`` the time (a Python float); ``weight`` :math:`(N,)` with sum 1,
+    absent when uniform; ``log_f`` :math:`(N,)`, the log-density at each particle, absent when it is not carried.
+    All dimensionless. It goes through PyG transforms and loaders like any other ``Data``.
+
+    Raises:
+        ValueError: If a tensor is non-finite or has the wrong shape, or N < 2.
+
+    Example:
+        >>> import torch
+        >>> particle_state(torch.zeros(3, 2), t=5.5)
+        Data(v=[3, 2], t=5.5, num_nodes=3)
+    """
+    require_velocities("v", v)
+    require_weight("weight", weight, v)
+    state = Data(v=v, t=float(t), num_nodes=v.size(0))
+    if weight is not None:
+        state.weight = weight / weight.sum()
+    if log_f is not None:
+        if log_f.shape != v.shape[:1]:
+            raise ValueError(f"'log_f' must have shape ({v.size(0)},) (got {tuple(log_f.shape)})")
+        state.log_f = require_finite("log_f", log_f)
+    return state
