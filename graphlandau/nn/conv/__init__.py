@@ -1,0 +1,6 @@
+"""Message-passing layers: everything that happens between particles."""
+
+from graphlandau.nn.conv.blob_score import BlobScore
+from graphlandau.nn.conv.landau_drift import LandauDrift
+
+__all__ = ["BlobScore", "LandauDrift"]

@@ -1,0 +1,93 @@
+r"""The Landau drift of Maxwell molecules (gamma = 0) from moments: exact and O(N).
+
+For ``gamma = 0`` the kernel is a quadratic polynomial in the sender's velocity, so the sum over senders collapses.
+In coordinates where the block has zero mean velocity and zero mean score, with weighted block means
+:math:`M = \langle v v^\top \rangle`, :math:`P = \langle v s^\top \rangle`, :math:`q = \langle |v|^2 s \rangle`,
+:math:`r = \langle v (v \cdot s) \rangle`,
+
+.. math::
+    U = -\left[ (|v|^2 + \operatorname{tr} M) s - v (v \cdot s) - M s
+        + 2 P^\top v - P v - (\operatorname{tr} P) v - q + r \right].
+
+Everything is accumulated in float64: near equilibrium the terms cancel, and O(N) work can afford it.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from graphlandau.nn.reduce.partition import Partition
+
+__all__ = ["maxwell_drift", "maxwell_partials"]
+
+
+class _Block(NamedTuple):
+    """Centred velocities and scores, and the moments of each particle's own block."""
+
+    v: Tensor
+    s: Tensor
+    mass: Tensor
+    M: Tensor
+    P: Tensor
+    shift: Tensor
+
+
+def maxwell_drift(
+    v: Float[Tensor, "N d"], s: Float[Tensor, "N d"], weight: Float[Tensor, " N"], partition: Partition
+) -> Float[Tensor, "N d"]:
+    r""":math:`-\sum_j w_j A(v_i - v_j)(s_i - s_j)` over each block, for ``gamma = 0`` and strength 1."""
+    b = _moments(v, s, weight, partition)
+    v2 = (b.v * b.v).sum(-1, keepdim=True)
+    vs = (b.v * b.s).sum(-1, keepdim=True)
+    diffusion = (v2 + _trace(b.M)) * b.s - b.v * vs - _apply(b.M, b.s)
+    friction = 2 * _apply(b.P.mT, b.v) - _apply(b.P, b.v) - _trace(b.P) * b.v - b.shift
+    return (-b.mass * (diffusion + friction)).to(v.dtype)
+
+
+def maxwell_partials(
+    v: Float[Tensor, "N d"], s: Float[Tensor, "N d"], weight: Float[Tensor, " N"], partition: Partition
+) -> tuple[Float[Tensor, "N d d"], Float[Tensor, "N d d"]]:
+    r""":math:`\partial U / \partial v` at fixed score and :math:`\partial U / \partial s`, senders held fixed."""
+    b = _moments(v, s, weight, partition)
+    eye = torch.eye(v.size(1), dtype=torch.float64, device=v.device)
+    v2 = (b.v * b.v).sum(-1)[:, None, None]
+    vs = (b.v * b.s).sum(-1)[:, None, None]
+    by_score = (v2 + _trace(b.M)[..., None]) * eye - b.v[:, :, None] * b.v[:, None, :] - b.M
+    by_velocity = 2 * b.s[:, :, None] * b.v[:, None, :] - b.v[:, :, None] * b.s[:, None, :] - vs * eye
+    by_velocity = by_velocity + 2 * b.P.mT - b.P - _trace(b.P)[..., None] * eye
+    mass = b.mass[..., None]
+    return (-mass * by_velocity).to(v.dtype), (-mass * by_score).to(v.dtype)
+
+
+def _moments(v: Tensor, s: Tensor, weight: Tensor, partition: Partition) -> _Block:
+    v, s, weight = v.double(), s.double(), weight.double()[:, None]
+    mass = partition.total(weight)
+    share = weight / partition.spread(mass)
+    v = v - partition.spread(partition.total(share * v))
+    s = s - partition.spread(partition.total(share * s))
+    vs = (v * s).sum(-1, keepdim=True)
+    shift = (v * v).sum(-1, keepdim=True) * s - v * vs
+    moments = (
+        _second(share, v, v, partition),
+        _second(share, v, s, partition),
+        partition.total(share * shift),
+    )
+    return _Block(v, s, partition.spread(mass), *(partition.spread(x) for x in moments))
+
+
+def _second(share: Tensor, a: Tensor, b: Tensor, partition: Partition) -> Float[Tensor, "B d d"]:
+    if partition.count == 1:
+        return ((share * a).T @ b)[None]
+    return partition.total((share * a)[:, :, None] * b[:, None, :])
+
+
+def _trace(x: Float[Tensor, "N d d"]) -> Float[Tensor, "N 1"]:
+    return x.diagonal(dim1=-2, dim2=-1).sum(-1, keepdim=True)
+
+
+def _apply(matrix: Float[Tensor, "N d d"], x: Float[Tensor, "N d"]) -> Float[Tensor, "N d"]:
+    return (matrix @ x[..., None])[..., 0]

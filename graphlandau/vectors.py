@@ -1,0 +1,113 @@
+"""One notation for the vectors of a pair formula, whatever carries them.
+
+A pair formula such as ``r2 * u - z * dot(z, u)`` is written once and evaluated on three carriers: tensors ``(E, k)``
+with one row per edge; :class:`Components`, one contiguous array per component, which compiles to a single loop over
+pairs; and KeOps symbols. Scalars are vectors of one component.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+__all__ = ["Components", "dot", "identity", "join", "outer"]
+
+
+@dataclass(frozen=True)
+class Components:
+    """A vector held as a tuple of broadcastable arrays; one of length 1 multiplies any other.
+
+    Example:
+        >>> z = Components((torch.tensor([3.0]), torch.tensor([4.0])))
+        >>> dot(z, z).parts
+        (tensor([25.]),)
+    """
+
+    parts: tuple[Tensor, ...]
+
+    def _zip(self, other: Components | float, op: Callable[[Any, Any], Any]) -> Components:
+        if not isinstance(other, Components):
+            return Components(tuple(op(a, other) for a in self.parts))
+        if len(other.parts) == 1:
+            return Components(tuple(op(a, other.parts[0]) for a in self.parts))
+        if len(self.parts) == 1:
+            return Components(tuple(op(self.parts[0], b) for b in other.parts))
+        return Components(tuple(op(a, b) for a, b in zip(self.parts, other.parts, strict=True)))
+
+    def __add__(self, other: Components | float) -> Components:
+        return self._zip(other, lambda a, b: a + b)
+
+    def __sub__(self, other: Components | float) -> Components:
+        return self._zip(other, lambda a, b: a - b)
+
+    def __mul__(self, other: Components | float) -> Components:
+        return self._zip(other, lambda a, b: a * b)
+
+    def __truediv__(self, other: Components | float) -> Components:
+        return self._zip(other, lambda a, b: a / b)
+
+    def rsqrt(self) -> Components:
+        """Reciprocal square root of every component."""
+        return Components(tuple(a.rsqrt() for a in self.parts))
+
+    def sqrt(self) -> Components:
+        """Square root of every component."""
+        return Components(tuple(a.sqrt() for a in self.parts))
+
+    def exp(self) -> Components:
+        """Exponential of every component."""
+        return Components(tuple(a.exp() for a in self.parts))
+
+    def log(self) -> Components:
+        """Natural logarithm of every component."""
+        return Components(tuple(a.log() for a in self.parts))
+
+
+def dot(a: Any, b: Any) -> Any:
+    """Inner product, a vector of one component."""
+    if isinstance(a, Components):
+        total = a.parts[0] * b.parts[0]
+        for x, y in zip(a.parts[1:], b.parts[1:], strict=True):
+            total = total + x * y
+        return Components((total,))
+    if isinstance(a, Tensor):
+        return (a * b).sum(-1, keepdim=True)
+    return (a * b).sum(-1)
+
+
+def outer(a: Any, b: Any) -> Any:
+    """Outer product ``a b^T``, row by row in one vector of ``d * d`` components."""
+    if isinstance(a, Components):
+        return Components(tuple(x * y for x in a.parts for y in b.parts))
+    if isinstance(a, Tensor):
+        return (a[..., :, None] * b[..., None, :]).flatten(-2)
+    return a.tensorprod(b)
+
+
+def identity(like: Any) -> Any:
+    """The identity matrix of the dimension of ``like``, row by row in one vector."""
+    if isinstance(like, Components):
+        d, first = len(like.parts), like.parts[0]
+        zero = torch.zeros((), dtype=first.dtype, device=first.device)
+        return Components(tuple(zero + float(a == b) for a in range(d) for b in range(d)))
+    if isinstance(like, Tensor):
+        return torch.eye(like.size(-1), dtype=like.dtype, device=like.device).flatten()
+    carrier = like.variables[0]
+    eye = torch.eye(like._shape[-1], dtype=carrier.dtype, device=carrier.device)
+    return type(like)(eye.view(1, 1, -1))
+
+
+def join(vectors: list[Any]) -> Any:
+    """All components of several vectors in one."""
+    if isinstance(vectors[0], Components):
+        return Components(tuple(part for v in vectors for part in v.parts))
+    if isinstance(vectors[0], Tensor):
+        return torch.cat(vectors, dim=-1)
+    joined = vectors[0]
+    for v in vectors[1:]:
+        joined = joined.concat(v)
+    return joined
