@@ -1,0 +1,31 @@
+"""What a run is judged by: moments, entropy, densities on grids, errors against the exact solution."""
+
+from graphlandau.diagnostics.density import (
+    gaussian_kde,
+    grid_axes,
+    grid_points,
+    relative_l2_error,
+    scott_bandwidth,
+)
+from graphlandau.diagnostics.entropy import entropy, entropy_dissipation, kl_divergence
+from graphlandau.diagnostics.errors import covariance_error, relative_fisher_divergence
+from graphlandau.diagnostics.moments import average, covariance, energy, fourth_moment, mass, momentum
+
+__all__ = [
+    "average",
+    "covariance",
+    "covariance_error",
+    "energy",
+    "entropy",
+    "entropy_dissipation",
+    "fourth_moment",
+    "gaussian_kde",
+    "grid_axes",
+    "grid_points",
+    "kl_divergence",
+    "mass",
+    "momentum",
+    "relative_fisher_divergence",
+    "relative_l2_error",
+    "scott_bandwidth",
+]

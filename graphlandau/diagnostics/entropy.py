@@ -1,0 +1,55 @@
+r"""Entropy in the sign of the papers, :math:`H = \int f \log f`, which collisions let fall. Dimensionless."""
+
+from __future__ import annotations
+
+from jaxtyping import Float
+from torch import Tensor
+
+from graphlandau.diagnostics.moments import average
+
+__all__ = ["entropy", "entropy_dissipation", "kl_divergence"]
+
+
+def entropy(log_f: Float[Tensor, " N"], weight: Float[Tensor, " N"] | None = None) -> Float[Tensor, ""]:
+    r"""Particle estimate :math:`H = \langle \log f \rangle` from the log-density carried by the particles.
+
+    Raises:
+        ValueError: If ``log_f`` is not of shape :math:`(N,)`.
+
+    Reference: Huang and Wang, arXiv:2409.12296, Eq. (23) gives ``log_f``.
+    """
+    if log_f.dim() != 1:
+        raise ValueError(f"'log_f' must have shape (N,) (got {tuple(log_f.shape)})")
+    return average(log_f, weight)
+
+
+def entropy_dissipation(
+    s: Float[Tensor, "N d"], U: Float[Tensor, "N d"], weight: Float[Tensor, " N"] | None = None
+) -> Float[Tensor, ""]:
+    r"""Entropy dissipation :math:`\langle s \cdot U \rangle \le 0`, ``U`` being the Landau drift of ``s``.
+
+    It is :math:`dH/dt` when ``s`` is the exact score, and never positive for any other ``s``.
+
+    Raises:
+        ValueError: If ``s`` and ``U`` differ in shape.
+
+    Reference: Ilin, Hu and Wang 2025, Proposition 3.1.
+    """
+    if s.dim() != 2 or s.shape != U.shape:
+        raise ValueError(f"'U' must have the shape (N, d) of s, {tuple(s.shape)} (got {tuple(U.shape)})")
+    return average((s * U).sum(1), weight)
+
+
+def kl_divergence(
+    log_f: Float[Tensor, " N"], log_p: Float[Tensor, " N"], weight: Float[Tensor, " N"] | None = None
+) -> Float[Tensor, ""]:
+    r"""Particle estimate of the relative entropy, :math:`KL(f | p) = \langle \log f - \log p \rangle`.
+
+    Both at the particles of :math:`f`. An average over a finite sample, so it may come out slightly negative.
+
+    Raises:
+        ValueError: If the two do not have the same shape :math:`(N,)`.
+    """
+    if log_f.dim() != 1 or log_f.shape != log_p.shape:
+        raise ValueError(f"'log_p' must have the shape (N,) of log_f, {tuple(log_f.shape)} (got {tuple(log_p.shape)})")
+    return average(log_f - log_p, weight)
