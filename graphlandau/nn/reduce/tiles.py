@@ -59,6 +59,7 @@ class PairTile:
     out_axes: str = "i"
 
     def __call__(self, *tensors: Tensor) -> tuple[Tensor, ...]:
+        """Sum over the senders of the tile."""
         receivers, senders = tensors
         x = _vectors([c.unsqueeze(-1) for c in receivers.unbind(-2)], self.receiver_widths)
         y = _vectors([c.unsqueeze(-2) for c in senders.unbind(-2)], self.sender_widths)

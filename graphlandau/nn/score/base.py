@@ -1,0 +1,147 @@
+"""What a score model is: a vector field close to the gradient of the log-density, with its derivatives."""
+
+from __future__ import annotations
+
+import copy
+from typing import Protocol, runtime_checkable
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+__all__ = ["ScoreModel", "Solvable", "as_score_model"]
+
+
+class ScoreModel(nn.Module):
+    r"""A model of the score :math:`s(v) \approx \nabla_v \log f(v)`, with Jacobian and divergence.
+
+    Write your own as a subclass with ``d`` and ``forward``; the derivatives below are then exact, by forward-mode
+    differentiation with all :math:`d` tangents in one batch, and can be trained through. Override
+    :meth:`value_and_jacobian` where a formula is known. The Jacobian is :math:`J_{ab} = \partial s_a / \partial v_b`.
+    All dimensionless.
+
+    Attributes:
+        d: Number of velocity dimensions.
+        pointwise: Whether :math:`s_i` depends on :math:`v_i` alone. Set it to ``False`` in a model that couples
+            particles (a graph network): its Jacobian is then refused, since one block per particle is not all of it.
+
+    Shapes:
+        - **v**, **score**: :math:`(N, d)`; **Jacobian**: :math:`(N, d, d)`; **divergence**: :math:`(N,)`
+
+    Example:
+        >>> class Maxwellian(ScoreModel):
+        ...     d = 2
+        ...     def forward(self, v):
+        ...         return -v
+        >>> Maxwellian().divergence(torch.zeros(3, 2))
+        tensor([-2., -2., -2.])
+    """
+
+    d: int
+    pointwise: bool = True
+
+    def forward(self, v: Float[Tensor, "N d"]) -> Float[Tensor, "N d"]:
+        """Score at ``v``."""
+        raise NotImplementedError
+
+    def condition(self, v: Float[Tensor, "N d"], weight: Float[Tensor, " N"] | None = None) -> None:
+        """Adapt what needs no gradient (a Gaussian base) to the particles; by default there is nothing to adapt."""
+
+    def value_and_jacobian(self, v: Float[Tensor, "N d"]) -> tuple[Float[Tensor, "N d"], Float[Tensor, "N d d"]]:
+        """Score and Jacobian in one pass.
+
+        Raises:
+            ValueError: If the model couples particles.
+        """
+        if not self.pointwise:
+            raise ValueError(
+                f"{type(self).__name__} couples particles, so it has no exact Jacobian or divergence per particle: "
+                "train it with objective='hutchinson' or objective='denoising'"
+            )
+        # A pointwise field moves particle i by its own tangent only: d tangents give every particle's Jacobian.
+        directions = torch.eye(v.size(-1), dtype=v.dtype, device=v.device)
+
+        def push(direction: Tensor) -> tuple[Tensor, Tensor]:
+            return torch.func.jvp(self.forward, (v,), (direction.expand_as(v),))[:2]
+
+        values, columns = torch.func.vmap(push)(directions)
+        return values[0], columns.permute(1, 2, 0)
+
+    def value_and_divergence(self, v: Float[Tensor, "N d"]) -> tuple[Float[Tensor, "N d"], Float[Tensor, " N"]]:
+        """Score and divergence in one pass."""
+        s, jacobian = self.value_and_jacobian(v)
+        return s, jacobian.diagonal(dim1=-2, dim2=-1).sum(-1)
+
+    def jacobian(self, v: Float[Tensor, "N d"]) -> Float[Tensor, "N d d"]:
+        r"""Jacobian :math:`\partial s_a / \partial v_b`."""
+        return self.value_and_jacobian(v)[1]
+
+    def divergence(self, v: Float[Tensor, "N d"]) -> Float[Tensor, " N"]:
+        r"""Divergence :math:`\nabla_v \cdot s`."""
+        return self.value_and_divergence(v)[1]
+
+
+@runtime_checkable
+class Solvable(Protocol):
+    """A score model that is fitted to particles by solving for it, not by gradient steps."""
+
+    def solve(self, v: Tensor, weight: Tensor | None = None) -> None:
+        """Minimise the implicit loss over the particles."""
+        ...
+
+
+class _ModuleScore(ScoreModel):
+    """Any network from velocities to scores, under the convention of :class:`ScoreModel`."""
+
+    def __init__(self, module: nn.Module, d: int, pointwise: bool) -> None:
+        super().__init__()
+        self.module, self.d, self.pointwise = module, d, pointwise
+
+    def forward(self, v: Tensor) -> Tensor:
+        return self.module(v)
+
+
+def as_score_model(module: nn.Module, d: int) -> ScoreModel:
+    """Give any ``nn.Module`` that maps velocities to scores the convention of :class:`ScoreModel`.
+
+    The module is tried on a few particles (a copy of it, so that nothing in it changes). If moving one particle
+    changes the score of another, as in a graph network or with batch normalisation, it is marked as not pointwise.
+
+    Raises:
+        ValueError: If ``module`` is no ``nn.Module``, cannot be called on ``(N, d)``, does not return ``(N, d)``,
+            or is a :class:`ScoreModel` of another ``d``.
+
+    Example:
+        >>> as_score_model(torch.nn.Linear(2, 2), d=2).jacobian(torch.zeros(5, 2)).shape
+        torch.Size([5, 2, 2])
+        >>> as_score_model(torch.nn.Linear(2, 3), d=2)
+        Traceback (most recent call last):
+        ValueError: 'score' must map (N, 2) to (N, 2) (Linear returned shape (8, 3) for (8, 2))
+    """
+    if not isinstance(module, nn.Module):
+        raise ValueError(f"'score' must be a torch.nn.Module (got {type(module).__name__})")
+    if isinstance(module, ScoreModel):
+        if module.d != d:
+            raise ValueError(f"'score' must have d = {d} (got a {type(module).__name__} with d = {module.d})")
+        return module
+    name = type(module).__name__
+    like = next((x for x in [*module.parameters(), *module.buffers()] if x.is_floating_point()), torch.empty(0))
+    generator = torch.Generator().manual_seed(0)
+    v = torch.randn(8, d, generator=generator).to(like)
+    moved = v.clone()
+    moved[0] = -2 * v[0] + 1
+    with torch.no_grad(), torch.random.fork_rng():
+        trial = copy.deepcopy(module)
+        try:
+            s, s_moved = trial(v), trial(moved)
+        except Exception as error:
+            raise ValueError(
+                f"'score' must map (N, {d}) to (N, {d}) ({name} failed on ({v.size(0)}, {d}): {error})"
+            ) from error
+    if not isinstance(s, Tensor) or s.shape != v.shape:
+        got = f"shape {tuple(s.shape)}" if isinstance(s, Tensor) else type(s).__name__
+        raise ValueError(f"'score' must map (N, {d}) to (N, {d}) ({name} returned {got} for {tuple(v.shape)})")
+    # Rounding of a matrix product may depend on nothing but its own row; leave room for kernels where it does.
+    tolerance = 1e3 * torch.finfo(s.dtype).eps * (1 + s.abs().max())
+    pointwise = bool(((s - s_moved)[1:].abs() <= tolerance).all())
+    return _ModuleScore(module, d, pointwise)

@@ -1,0 +1,235 @@
+# NOTICE FROM THE LEAD (14:35): I have replaced closed_form.py and features.py and dropped span.py/ridge.py/KappaProfiles
+# (too complex, and radial profiles that contain the BKW score are tuned to a benchmark). These files are final, and I am
+# writing objectives/ myself. Stop experiments; only write tests/nn/score/* and tests/objectives/* for what is in the tree, then report.
+"""The score in a linear span, by one linear solve."""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from graphlandau.nn.score.features import NetworkFeatures, RandomFeatures
+from graphlandau.nn.score.whitened import WhitenedScore
+from graphlandau.validation import require_integer, require_positive
+
+__all__ = ["ClosedFormScore"]
+
+# Random features: one for every PARTICLES_PER_FEATURE particles, at most MOST_FEATURES.
+PARTICLES_PER_FEATURE = 10
+MOST_FEATURES = 200
+
+# Ridges tried, in units of the mean diagonal of the Gram matrix; below 1e-6 float32 rounds them away.
+RIDGES = torch.logspace(-6, 1, 15, dtype=torch.float64)
+FOLDS = 10
+
+# The ridge drifts slowly and choosing it costs as much as several solves.
+SELECT_EVERY = 25
+
+# Rows handled at a time: bounds the memory to CHUNK x features and fits the second-level cache.
+CHUNK = 4096
+
+
+class ClosedFormScore(WhitenedScore):
+    r"""The exact minimiser of the implicit score-matching loss in a linear span over a Gaussian base.
+
+    In the whitened velocities :math:`x = \Sigma^{-1/2}(v - m)` of the particles,
+
+    .. math::
+        s_x(x) = -x + W^\top \tilde\Phi(x), \qquad
+        W = -(G + \lambda \bar g I)^{-1} \langle \nabla\tilde\Phi \rangle, \qquad
+        G = \langle \tilde\Phi \tilde\Phi^\top \rangle, \quad \bar g = \operatorname{tr} G / m
+
+    minimises :math:`\langle |s|^2 + 2 \operatorname{div} s \rangle + \lambda \bar g |W|^2`: one linear solve, no
+    learning rate. The features :math:`\tilde\Phi` are :math:`\Phi` made orthogonal to 1 and :math:`x` over the
+    particles, so that for every :math:`\lambda` the identities :math:`\langle s \rangle = 0` and
+    :math:`\langle v s^\top \rangle = -I` hold exactly, as for the true score; for ``gamma = 0`` the covariance of the
+    particles then evolves exactly like the moment equation of *these* particles. Dimensionless.
+
+    **Rule for the ridge.** Of 15 values between 1e-6 and 10 the one with the least implicit loss on held-out
+    particles, in ten folds; but the Gaussian base alone unless that loss lies below the base's by three
+    standard errors (over the folds), so that sampling noise does not buy features. Chosen at the first and at
+    every 25th call. **Rule for the features.** One per 10 particles, at most 200.
+
+    Args:
+        d: Velocity dimensions.
+        features: ``"tanh"`` or ``"fourier"`` random features, or a network :math:`(N, d) \to (N, m)` of whitened
+            velocities (the last hidden layer of a trained model, say).
+        num_features: Number of random features, instead of the rule.
+        ridge: :math:`\lambda`, instead of the rule.
+        seed: Seed of the random features.
+
+    Raises:
+        ValueError: If an argument is out of range.
+
+    Example:
+        >>> v = torch.randn(500, 2, generator=torch.Generator().manual_seed(0))
+        >>> score = ClosedFormScore(2)
+        >>> score.solve(v)
+        >>> torch.allclose(score(v).T @ v / 500, -torch.eye(2), atol=1e-5)
+        True
+
+    The closed form and its rules are ours; the loss is Eq. (3.4) of Ilin, Hu and Wang 2025.
+    """
+
+    affine: Tensor
+    coefficients: Tensor
+    chosen: Tensor
+    solves: Tensor
+
+    def __init__(
+        self,
+        d: int,
+        features: str | nn.Module = "tanh",
+        num_features: int | None = None,
+        ridge: float | None = None,
+        seed: int = 0,
+    ) -> None:
+        super().__init__(d)
+        self.num_features = None if num_features is None else require_integer("num_features", num_features, minimum=1)
+        self.ridge = None if ridge is None else require_positive("ridge", ridge)
+        if isinstance(features, nn.Module):
+            if num_features is not None:
+                raise ValueError(f"'num_features' must be None when 'features' is a network (got {num_features})")
+            self.features: RandomFeatures | NetworkFeatures = NetworkFeatures(d, features)
+        else:
+            self.features = RandomFeatures(d, num_features or MOST_FEATURES, features, seed)
+        # The solution s_x = (x, 1) affine + Phi coefficients, then the choice of the ridge.
+        self.register_buffer("affine", torch.cat([-torch.eye(d), torch.zeros(1, d)]).double())
+        self.register_buffer("coefficients", torch.zeros(self.features.most, d, dtype=torch.float64))
+        self.register_buffer("chosen", torch.tensor(math.inf if ridge is None else ridge, dtype=torch.float64))
+        self.register_buffer("solves", torch.tensor(0))
+
+    @torch.no_grad()
+    def solve(self, v: Float[Tensor, "N d"], weight: Float[Tensor, " N"] | None = None) -> None:
+        """Fit the score to the particles: base, ridge (at the first and every 25th call), coefficients.
+
+        Raises:
+            ValueError: If ``v`` is not finite, has fewer than ``d + 2`` particles, or a singular covariance.
+        """
+        self.condition(v, weight)
+        x = self.whiten(v)
+        w = torch.full_like(x[:, 0], 1 / x.size(0)) if weight is None else weight / weight.sum()
+        selecting = self.ridge is None and int(self.solves) % SELECT_EVERY == 0
+        self.solves += 1
+        self.affine.copy_(torch.cat([-torch.eye(self.d), torch.zeros(1, self.d)]))
+        self.coefficients.zero_()
+        if not selecting and not bool(self.chosen.isfinite()):
+            return
+        count = self._feature_count(x.size(0))
+        folds = self._means(x, w, count, FOLDS if selecting else 1)
+        total = folds.mean()
+        if selecting:
+            self.chosen.fill_(_select(folds, total))
+        if bool(self.chosen.isfinite()):
+            projection = total.projection()
+            coefficients = _minimisers(total.orthogonal(projection), self.chosen[None])[0]
+            self.coefficients[:count] = coefficients
+            self.affine -= projection @ coefficients
+
+    def whitened_score(self, x: Tensor) -> Tensor:
+        """Score in whitened velocities."""
+        s = torch.addmm(self.affine[-1].to(x), x, self.affine[:-1].to(x))
+        if not bool(self.chosen.isfinite()):
+            return s
+        return s + self.features(x) @ self.coefficients.to(x)
+
+    def whitened_score_and_jacobian(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Score and Jacobian in whitened velocities."""
+        s = torch.addmm(self.affine[-1].to(x), x, self.affine[:-1].to(x))
+        jacobian = self.affine[:-1].T.to(x).expand(x.size(0), -1, -1)
+        if not bool(self.chosen.isfinite()):
+            return s, jacobian
+        coefficients = self.coefficients.to(x)
+        parts = [self.features.value_and_jacobian(part, coefficients) for part in x.split(CHUNK)]
+        value, slope = (torch.cat(columns) for columns in zip(*parts, strict=True))
+        return s + value, jacobian + slope
+
+    def _feature_count(self, particles: int) -> int:
+        if self.num_features is not None or isinstance(self.features, NetworkFeatures):
+            return self.features.most
+        return min(self.features.most, max(1, particles // PARTICLES_PER_FEATURE))
+
+    def _means(self, x: Tensor, w: Tensor, count: int, folds: int) -> _Means:
+        """Particle means per fold (particle i belongs to fold i mod ``folds``), in bounded memory."""
+        grams, gradients = [], []
+        for k in range(folds):
+            gram: Tensor | float = 0.0
+            gradient: Tensor | float = 0.0
+            for part, share in zip(x[k::folds].split(CHUNK), w[k::folds].split(CHUNK), strict=True):
+                value, slope = self.features.value_and_mean_gradient(part, share, count)
+                columns = torch.cat([value, part, torch.ones_like(part[:, :1])], dim=1)
+                gram = gram + (columns.T @ (share[:, None] * columns)).double()
+                gradient = gradient + slope.double()
+            grams.append(gram)
+            gradients.append(gradient)
+        gram, gradient = torch.stack(grams), torch.stack(gradients)
+        mass = gram[:, -1, -1, None, None]
+        return _Means(gram / mass, gradient / mass, mass)
+
+
+class _Quadratic(NamedTuple):
+    r"""The loss :math:`\operatorname{tr} W^\top G W + 2 \operatorname{tr} W^\top b` of the features over the base."""
+
+    gram: Tensor
+    linear: Tensor
+
+    def loss(self, coefficients: Tensor) -> Tensor:
+        """Loss of each of ``coefficients``, ``(L, m, d)``."""
+        return (coefficients * (self.gram @ coefficients + 2 * self.linear)).sum((-2, -1))
+
+
+class _Means(NamedTuple):
+    r"""Means over folds of :math:`(\Phi, x, 1)(\Phi, x, 1)^\top` and of :math:`\nabla\Phi`, and the folds' mass."""
+
+    gram: Tensor
+    gradient: Tensor
+    mass: Tensor
+
+    def mean(self, leave_out: int | None = None) -> _Means:
+        """Means over all folds, or all but one."""
+        keep = [k for k in range(len(self.mass)) if k != leave_out]
+        share = self.mass[keep] / self.mass[keep].sum()
+        return _Means((share * self.gram[keep]).sum(0), (share * self.gradient[keep]).sum(0), self.mass[keep].sum())
+
+    def projection(self) -> Tensor:
+        r"""Regression of :math:`\Phi` on :math:`(x, 1)`, ``(d + 1, m)``."""
+        m = self.gradient.size(-2)
+        return torch.linalg.solve(self.gram[m:, m:], self.gram[m:, :m])
+
+    def orthogonal(self, projection: Tensor) -> _Quadratic:
+        r"""Loss of :math:`\tilde\Phi = \Phi - P^\top (x, 1)` over the base :math:`s_0 = -x`, whose linear term is
+        :math:`\langle \nabla\tilde\Phi \rangle + \langle \tilde\Phi s_0^\top \rangle`.
+        """
+        m, d = self.gradient.shape[-2:]
+        gram, cross, affine = self.gram[:m, :m], self.gram[m:, :m], self.gram[m:, m:]
+        mixed = projection.T @ cross
+        gram = gram - mixed - mixed.T + projection.T @ affine @ projection
+        base = cross[:d].T - projection.T @ affine[:, :d]
+        return _Quadratic(gram, self.gradient - projection[:d].T - base)
+
+
+def _minimisers(quadratic: _Quadratic, ridges: Tensor) -> Tensor:
+    """Minimiser for each ridge, ``(L, m, d)``: one eigendecomposition serves them all."""
+    values, vectors = torch.linalg.eigh(quadratic.gram)
+    shifted = values.clamp_min(0) + ridges.to(values)[:, None] * values.mean()
+    return -vectors @ ((vectors.T @ quadratic.linear) / shifted[:, :, None])
+
+
+def _select(folds: _Means, total: _Means) -> float:
+    """The ridge by the rule of the class, infinite for the base alone."""
+    gains = []
+    for k in range(FOLDS):
+        train = folds.mean(leave_out=k)
+        projection = train.projection()
+        held_out = _Means(folds.gram[k], folds.gradient[k], folds.mass[k]).orthogonal(projection)
+        gains.append(held_out.loss(_minimisers(train.orthogonal(projection), RIDGES)))
+    loss = torch.stack(gains)
+    mean, error = loss.mean(0), loss.std(0) / math.sqrt(FOLDS)
+    best = int(mean.argmin())
+    if mean[best] + 3 * error[best] >= 0:
+        return math.inf
+    return float(RIDGES[best])
