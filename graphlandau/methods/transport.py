@@ -1,0 +1,138 @@
+"""Transport along the Landau drift: what blob and score-based transport share."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+
+import torch
+from torch import Tensor
+from torch_geometric.data import Data
+
+from graphlandau.graphs import RandomBatches
+from graphlandau.integrators import INTEGRATORS
+from graphlandau.methods.method import Frame, Method
+from graphlandau.nn.conv import LandauDrift
+from graphlandau.problems import Problem
+from graphlandau.validation import require_one_of
+
+__all__ = ["LandauTransport"]
+
+
+class LandauTransport(Method):
+    r"""Particles that follow :math:`\dot v_i = -\sum_j w_j A(v_i - v_j)(s_i - s_j)` for a score estimated at each step.
+
+    A subclass says how the score is estimated. The log-density is carried along the trajectories:
+    :math:`\log f(v_i') = \log f(v_i) - \log|\det \partial v' / \partial v|`.
+
+    Args:
+        integrator: ``"euler"``, or ``"midpoint"`` (exact energy).
+        batch_size: Particles per random batch in which drifts are summed; ``None`` sums over all.
+        log_det: ``"exact"`` determinant of the step, ``"linear"`` (its first order in dt, as in the papers),
+            or ``"none"``: no log-density, hence no entropy and KL.
+        backend: Backend of the drift, see :class:`~graphlandau.nn.LandauDrift`.
+        seed: Seed of every random choice of the method.
+
+    Raises:
+        ValueError: If an option is not one of its choices.
+    """
+
+    def __init__(
+        self,
+        *,
+        integrator: str = "euler",
+        batch_size: int | None = None,
+        log_det: str = "exact",
+        backend: str = "auto",
+        seed: int = 0,
+    ) -> None:
+        self.integrator = require_one_of("integrator", integrator, tuple(INTEGRATORS))
+        self.log_det = require_one_of("log_det", log_det, ("exact", "linear", "none"))
+        self.backend = backend
+        self.seed = seed
+        self.batches = None if batch_size is None else RandomBatches(batch_size)
+        self.drift = LandauDrift(0.0 if backend == "moments" else -3.0, backend=backend)
+        self.generator = torch.Generator().manual_seed(seed)
+
+    def prepare(self, state: Data, problem: Problem) -> None:
+        """Take the collision kernel of ``problem`` and the device of ``state``."""
+        self.drift = LandauDrift(problem.gamma, problem.strength, backend=self.backend)
+        self.generator = torch.Generator(device=state.v.device).manual_seed(self.seed)
+        if self.batches is not None:
+            if self.batches.size > state.v.size(0):
+                raise ValueError(
+                    f"'batch_size' must be at most the number of particles, {state.v.size(0)} (got {self.batches.size})"
+                )
+            self.batches.generator = self.generator
+
+    @torch.no_grad()
+    def initialise(self, state: Data, problem: Problem) -> Data:
+        """Prepare, and start the log-density from the initial density."""
+        self.prepare(state, problem)
+        if self.log_det != "none":
+            state.log_f = problem.log_prob(state.v).to(state.v.dtype)
+        return state
+
+    @abstractmethod
+    def score(self, state: Data) -> tuple[Tensor, Tensor | None]:
+        """Score at the particles, and its Jacobian if the log-density is carried."""
+
+    @torch.no_grad()
+    def evaluate(self, state: Data) -> Frame:
+        """Estimate the score and sum the drift."""
+        s, jac_s = self.score(state)
+        batch = None
+        if self.batches is not None:
+            batch = self.batches(Data(v=state.v)).batch
+        drift = self.drift(state.v, s, batch=batch, weight=state.get("weight"))
+        return Frame(s, drift, jac_s, batch)
+
+    @torch.no_grad()
+    def advance(self, state: Data, frame: Frame, dt: float) -> Data:
+        """Move the particles by one step, and their log-density with them."""
+        weight = state.get("weight")
+
+        def field(v: Tensor) -> Tensor:
+            # The first evaluation of every integrator is at the state itself, where it is known.
+            if v is state.v:
+                return frame.drift
+            return self.drift(v, frame.s, batch=frame.batch, weight=weight)
+
+        step = INTEGRATORS[self.integrator](state.v, field, dt)
+        log_f = None
+        if self.log_det != "none":
+            log_f = state.log_f - self._log_det(state, frame, step.at, dt)
+        return _unchecked_state(step.v, state.t + dt, weight, log_f)
+
+    def _log_det(self, state: Data, frame: Frame, at: Tensor, dt: float) -> Tensor:
+        r"""Logarithm of the determinant of the step, from :math:`T = \partial_v U`, :math:`D = \partial_s U` where the
+        drift was evaluated: Euler :math:`I + \Delta t (T + D J)`; midpoint
+        :math:`(I - \frac{\Delta t}{2} T)^{-1} (I + \frac{\Delta t}{2} T + \Delta t D J)`.
+        """
+        assert frame.jac_s is not None
+        by_v, by_s = self.drift.partials(at, frame.s, batch=frame.batch, weight=state.get("weight"))
+        by_s = by_s @ frame.jac_s
+        if self.log_det == "linear":
+            return dt * (by_v + by_s).diagonal(dim1=1, dim2=2).sum(-1)
+        eye = torch.eye(at.size(1), dtype=at.dtype, device=at.device)
+        if self.integrator == "euler":
+            return torch.linalg.slogdet(eye + dt * (by_v + by_s)).logabsdet
+        after = torch.linalg.slogdet(eye + dt * (0.5 * by_v + by_s)).logabsdet
+        return after - torch.linalg.slogdet(eye - 0.5 * dt * by_v).logabsdet
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """State of the random generator."""
+        return {"generator": self.generator.get_state()}
+
+    def load_state_dict(self, tensors: dict[str, Tensor]) -> None:
+        """Restore the random generator."""
+        self.generator.set_state(tensors["generator"])
+
+
+def _unchecked_state(v: Tensor, t: float, weight: Tensor | None, log_f: Tensor | None) -> Data:
+    """A state without the checks of :func:`particle_state`: the time loop finds and names what is not finite."""
+    state = Data(v=v, t=t, num_nodes=v.size(0))
+    if weight is not None:
+        state.weight = weight
+    if log_f is not None:
+        state.log_f = log_f
+    return state
