@@ -1,0 +1,131 @@
+"""What was asked for: keys and values of the command line and of YAML files, checked one by one."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import types
+import typing
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from jsonargparse import ArgumentParser, Namespace
+
+from graphlandau.presets import GROUPS, experiment_names, experiment_path, suggest
+
+__all__ = ["METHOD_OPTIONS", "describe_type", "known_keys", "parse_values", "read_arguments", "read_yaml"]
+
+# Options of the method that may be written without the prefix "method.".
+METHOD_OPTIONS = ("backend", "integrator", "batch_size", "log_det")
+
+
+def read_arguments(argv: Sequence[str]) -> dict[str, list[str]]:
+    """Read ``--key value`` and ``--key=value`` pairs; a key without a value has none in its list.
+
+    Raises:
+        ValueError: If something is not preceded by its key.
+
+    Example:
+        >>> read_arguments(["--dt", "0.1", "--problem.gamma=-3", "--print_config"])
+        {'dt': ['0.1'], 'problem.gamma': ['-3'], 'print_config': []}
+    """
+    pairs: dict[str, list[str]] = {}
+    tokens = list(argv)
+    while tokens:
+        token = tokens.pop(0)
+        if not token.startswith("--"):
+            raise ValueError(f"unexpected {token!r}: every option is written --key value")
+        key, equals, value = token[2:].partition("=")
+        if not equals and tokens and not tokens[0].startswith("--"):
+            equals, value = "=", tokens.pop(0)
+        pairs.setdefault(key, []).extend([value] if equals else [])
+    return pairs
+
+
+def read_yaml(name: str) -> dict[str, Any]:
+    """Read a configuration file, or a shipped experiment by its name, into dotted keys.
+
+    Raises:
+        ValueError: If there is no such file, or it does not hold keys and values.
+    """
+    path = experiment_path(name) if name in experiment_names() else Path(name)
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        hint = f"{error.strerror}; {suggest(name, experiment_names())}"
+        raise ValueError(f"'config' must be a YAML file or a shipped experiment (got {name!r}: {hint})") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ValueError(f"'config' must be a YAML file (got {name!r}: {' '.join(str(error).split())})") from error
+    if not isinstance(content or {}, dict):
+        raise ValueError(f"'config' must hold keys and values (got {name!r}, which holds {content!r:.40})")
+    return dict(_dotted(content or {}))
+
+
+def _dotted(content: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    """Yield ``problem`` -> class path or preset, ``problem.strength`` -> value, ``dt`` -> value."""
+    for key, value in content.items():
+        if key not in GROUPS or not isinstance(value, Mapping):
+            yield str(key), value
+            continue
+        if "class_path" in value:
+            yield key, value["class_path"]
+        arguments = {k: v for k, v in value.items() if k not in ("class_path", "init_args")}
+        for name, argument in (arguments | (value.get("init_args") or {})).items():
+            yield f"{key}.{name}", argument
+
+
+def known_keys(parser: ArgumentParser) -> dict[str, Any]:
+    """Return the keys that ``parser`` takes, each with its action (``_typehint``, ``default``, ``help``)."""
+    typed = (action for action in parser._actions if hasattr(action, "_typehint"))
+    return {action.dest: action for action in typed if not action.dest.endswith(".help")}
+
+
+def describe_type(hint: Any) -> str:
+    """Return a type in words.
+
+    Example:
+        >>> describe_type(int | None), describe_type(Literal["euler", "midpoint"])
+        ('an integer', 'one of euler, midpoint')
+    """
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin is Literal:
+        return f"one of {', '.join(map(str, arguments))}"
+    if origin in (typing.Union, types.UnionType):
+        return " or ".join(describe_type(argument) for argument in arguments if argument is not type(None))
+    words = {int: "an integer", float: "a number", bool: "true or false", str: "text"}
+    return words.get(hint) or (hint.__name__ if origin is None and isinstance(hint, type) else str(hint))
+
+
+def parse_values(parser: ArgumentParser, values: Mapping[str, Any]) -> Namespace:
+    """Give every value the type of its key; text, as on a command line, is converted.
+
+    Raises:
+        ValueError: In one line, if a key is unknown or missing, or a value does not have the type of its key.
+    """
+    known = known_keys(parser)
+    argv = []
+    for key, value in values.items():
+        if ".".join(key.split(".")[:2]) not in known:
+            raise ValueError(f"'{key}' is not a known key (got {value!r}); {_suggest_key(key, known)}")
+        argv.append(f"--{key}={value if isinstance(value, str) else json.dumps(value)}")
+    try:
+        return parser.parse_args(argv)
+    except argparse.ArgumentError as error:
+        text = str(error)
+        found = re.match(r'Parser key "([^"]+)"', text)
+        key = found.group(1) if found else ""
+        if key in known and not isinstance(values.get(key), dict):
+            message = f"'{key}' must be {describe_type(known[key]._typehint)} (got {values.get(key)!r})"
+        else:
+            message = " ".join(text.split())
+        raise ValueError(message) from error
+
+
+def _suggest_key(key: str, known: Mapping[str, Any]) -> str:
+    group, dot, name = key.partition(".")
+    if not dot:
+        return suggest(key, [*GROUPS, *METHOD_OPTIONS, *(k for k in known if "." not in k)])
+    return suggest(name, [k.partition(".")[2] for k in known if k.startswith(f"{group}.")], f"{group}.")

@@ -1,0 +1,112 @@
+"""What happens beside the time loop: a callback sees every step, and may keep tensors across a resume."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, ClassVar
+
+from torch import Tensor
+from tqdm import tqdm
+
+from graphlandau.checkpoint import Checkpoint, save_checkpoint
+
+if TYPE_CHECKING:
+    from graphlandau.simulation import Simulation
+
+__all__ = ["Callback", "Checkpoints", "Progress", "Snapshots"]
+
+
+class Callback:
+    """One task of a run; override what it needs.
+
+    The position of the run is in ``run.step``, ``run.t``, ``run.state`` and ``run.frame``. Where
+    ``run.row_due``, numbers put into ``run.row`` become columns of the metrics (the same ones at every row).
+
+    Example:
+        >>> class HottestParticle(Callback):
+        ...     def after_evaluate(self, run):
+        ...         print(run.step, float(run.state.v.norm(dim=1).max()))
+    """
+
+    def begin(self, run: Simulation) -> None:
+        """The run is at its first step, or at its checkpoint (then :meth:`load_state_dict` came before)."""
+
+    def before_evaluate(self, run: Simulation) -> None:
+        """The state is at ``run.t``; score and drift are not known yet."""
+
+    def after_evaluate(self, run: Simulation) -> None:
+        """Score and drift at ``run.t`` are in ``run.frame``."""
+
+    def end(self, run: Simulation) -> None:
+        """The run has reached its last step."""
+
+    def close(self) -> None:
+        """The run is over, also when it failed or was interrupted."""
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """Return what a resume needs, as tensors."""
+        return {}
+
+    def load_state_dict(self, tensors: Mapping[str, Tensor]) -> None:
+        """Take back what :meth:`state_dict` gave."""
+
+
+class Snapshots(Callback):
+    """Particles, scores and log-densities in ``snapshots.h5`` at the steps ``run.snapshot_steps``."""
+
+    def after_evaluate(self, run: Simulation) -> None:
+        """Write a snapshot if one is due."""
+        if run.folder is None or run.step not in run.snapshot_steps:
+            return
+        tensors = {"v": run.state.v, "s": run.frame.s}
+        if "log_f" in run.state:
+            tensors["log_f"] = run.state.log_f
+        weight = run.state.weight if "weight" in run.state else None
+        run.folder.write_snapshot(run.step, run.t, tensors, problem=str(run.labels["problem"]), weight=weight)
+
+
+class Checkpoints(Callback):
+    """A checkpoint every ``every`` steps and at the last one, taken before score and drift are computed."""
+
+    def __init__(self, every: int) -> None:
+        self.every = every
+
+    def before_evaluate(self, run: Simulation) -> None:
+        """Write the checkpoint if it is due."""
+        if run.folder is not None and (run.step % self.every == 0 or run.step == run.steps):
+            run.folder.checkpoint.parent.mkdir(exist_ok=True)
+            save_checkpoint(run.folder.checkpoint, Checkpoint.of(run))
+
+
+class Progress(Callback):
+    """A bar on stderr with the time left and the current error; on a terminal only."""
+
+    shown: ClassVar[dict[str, str]] = {
+        "rel_fisher_divergence": "rel Fisher",
+        "cov_frobenius_error": "cov error",
+        "energy_rel_drift": "energy drift",
+    }
+
+    def __init__(self) -> None:
+        self.bar: tqdm | None = None
+
+    def begin(self, run: Simulation) -> None:
+        """Open the bar at the step of the run."""
+        self.bar = tqdm(
+            total=run.steps, initial=run.step, file=sys.stderr, unit="step", disable=None, dynamic_ncols=True
+        )
+
+    def after_evaluate(self, run: Simulation) -> None:
+        """Move the bar; show the first error that is known."""
+        assert self.bar is not None
+        self.bar.n = run.step
+        known = [(label, run.row[key]) for key, label in self.shown.items() if run.row.get(key) is not None]
+        if known:
+            self.bar.set_postfix_str(f"t={run.t:.4g}, {known[0][0]} {known[0][1]:.2e}", refresh=False)
+        self.bar.refresh()
+
+    def close(self) -> None:
+        """Close the bar."""
+        if self.bar is not None:
+            self.bar.close()

@@ -1,0 +1,251 @@
+"""The command ``graphlandau``: run, list, plot, doctor."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from itertools import count
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from graphlandau.config import RunConfig
+    from graphlandau.simulation import Simulation
+
+__all__ = ["main"]
+
+# torch and torch_geometric take seconds to import: each command imports what it needs.
+
+USAGE = """usage: graphlandau run --problem NAME --method NAME [--score NAME] [--KEY VALUE ...]
+       graphlandau run --config FILE [--KEY VALUE ...]
+       graphlandau run --resume RUN_DIR [--t_end LATER]
+       graphlandau list            problems, methods, scores, backends, experiments
+       graphlandau plot RUN_DIR    draw the figures of a run
+       graphlandau doctor          what works on this machine
+
+A NAME is one of `graphlandau list`, or the import path of a class of your own (my_lab.nets.MyScore).
+`graphlandau run --problem NAME --method NAME --help` lists every KEY; `--print_config` shows the run."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; return 0, 1 if a run failed, 2 for bad input, 130 if interrupted.
+
+    Example:
+        >>> main(["lisst"])
+        2
+    """
+    argv = list(sys.argv[1:] if argv is None else argv)
+    if not argv or argv[0] in ("-h", "--help"):
+        print(USAGE)
+        return 0
+    commands: dict[str, Callable[[list[str]], int]] = {
+        "run": _run,
+        "list": _list,
+        "plot": _plot,
+        "doctor": _doctor,
+    }
+    if argv[0] not in commands:
+        return _fail(f"unknown command {argv[0]!r}; known: {', '.join(commands)}", 2)
+    if str(Path.cwd()) not in sys.path:
+        sys.path.append(str(Path.cwd()))  # where a user's own classes are
+    try:
+        with _messages_on_stderr():
+            return commands[argv[0]](argv[1:])
+    except ValueError as error:
+        return _fail(str(error), 2)
+    except KeyboardInterrupt:
+        return _fail("interrupted", 130)
+
+
+def _fail(message: str, status: int) -> int:
+    print(f"error: {' '.join(message.split())}", file=sys.stderr)
+    return status
+
+
+@contextmanager
+def _messages_on_stderr() -> Iterator[None]:
+    """Show what the library says, and each warning in one line."""
+
+    def show(message: Warning | str, *_: Any) -> None:
+        print(f"warning: {' '.join(str(message).split())}", file=sys.stderr)
+
+    logger, handler = logging.getLogger("graphlandau"), logging.StreamHandler(sys.stderr)
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # torch_geometric causes some on import
+            warnings.showwarning = show
+            yield
+    finally:
+        logger.removeHandler(handler)
+
+
+def _run(argv: list[str]) -> int:
+    from graphlandau.arguments import read_arguments
+    from graphlandau.config import compose, help_text
+
+    given = read_arguments(argv)
+    if "help" in given:
+        print(f"{USAGE}\n\n{help_text(given)}")
+        return 0
+    if "resume" in given:
+        return _resume(given)
+    show = given.pop("print_config", None) is not None
+    config = compose(given)
+    if show:
+        print(config.to_yaml(), end="")
+        return 0
+    simulation = config.simulation(progress=True)
+    return _execute(simulation, config, new_in=Path(config.options.out or _free_folder(config)))
+
+
+def _free_folder(config: RunConfig) -> Path:
+    """Return runs/<problem>-<method>-<score>, numbered if it is taken."""
+    stem = "-".join(label for label in config.labels.values() if label)
+    names = (f"runs/{stem}" + (f"-{n}" if n > 1 else "") for n in count(1))
+    return next(Path(name) for name in names if not Path(name).exists())
+
+
+def _resume(given: Mapping[str, list[str]]) -> int:
+    from graphlandau.config import compose
+    from graphlandau.run_folder import RunFolder
+
+    if not given["resume"]:
+        raise ValueError("'resume' needs the folder of a run (got none)")
+    name = given["resume"][-1]
+    for key in given.keys() - {"resume", "t_end"}:
+        raise ValueError(f"'{key}' must not be given with --resume, which takes it from {name}/config.yaml")
+    folder = RunFolder.open(name)
+    try:
+        recorded = {"config": [str(folder.config)]}
+        config = compose(recorded)
+        if "t_end" in given:
+            before, config = config.options.t_end, compose({**recorded, "t_end": given["t_end"]})
+            after = config.options.t_end
+            assert before is not None  # both are resolved
+            assert after is not None
+            if after < before:
+                raise ValueError(f"'t_end' must be at least {before:g}, the end so far (got {after:g})")
+        simulation = config.simulation(progress=True, folder=folder)
+        summary = folder.read_summary()
+        if summary is not None and summary["steps"] == simulation.steps:
+            print(f"{folder.path} is finished at t = {summary['t']:g}; a later --t_end would continue it")
+            drawn = any(folder.path.glob("figures/*.png"))
+            return _draw(folder.path) if config.options.figures and not drawn else 0
+        folder.reopen(config.to_yaml())
+        return _execute(simulation, config)
+    finally:
+        folder.close()
+
+
+def _execute(simulation: Simulation, config: RunConfig, new_in: Path | None = None) -> int:
+    """Run; a new folder is claimed first, and taken back if the input is refused before the first step."""
+    from graphlandau.run_folder import RunFolder
+    from graphlandau.simulation import DivergedError
+
+    if new_in is not None:
+        simulation.folder = RunFolder.create(new_in, config.to_yaml())
+    folder = simulation.folder
+    assert folder is not None
+    resume = f"graphlandau run --resume {folder.path}"
+    try:
+        result = simulation.run()
+    except DivergedError as error:
+        return _fail(f"{error}; the last checkpoint is kept in {folder.path}", 1)
+    except KeyboardInterrupt:
+        where = f"at step {simulation.step} of {simulation.steps}"
+        return _fail(f"interrupted {where}; continue with: {resume}", 130)
+    except ValueError as error:
+        if simulation.rows:
+            return _fail(f"{error} (at step {simulation.step} of {simulation.steps}); once cured: {resume}", 1)
+        if new_in is not None:
+            folder.discard()
+        raise
+    finally:
+        folder.close()
+    print(_report(result.summary))
+    print(f"  {'folder':<28}{folder.path}")
+    return _draw(folder.path) if config.options.figures else 0
+
+
+def _report(summary: Mapping[str, Any]) -> str:
+    """Return the few numbers that say how good the run is."""
+    title = " · ".join(str(summary[key]) for key in ("problem", "method", "score") if summary[key])
+    lines = [f"{title} · {summary['particles']:,} particles · t = {summary['t']:g} in {summary['steps']} steps"]
+
+    def add(name: str, key: str, note: str = "") -> None:
+        if summary.get(key) is not None:
+            lines.append(f"  {name:<28}{summary[key]:<12.3g}{note}".rstrip())
+
+    floors = {"exact score": "rel_l2_density_exact_score", "fresh exact samples": "rel_l2_density_fresh"}
+    known = [f"{name} {summary[key]:.3g}" for name, key in floors.items() if summary.get(key) is not None]
+    add("density error (rel. L2)", "rel_l2_density", f"floors: {', '.join(known)}" if known else "")
+    add("score error (rel. Fisher)", "rel_fisher_divergence")
+    sample = summary.get("cov_sample_error")
+    note = "" if sample is None else f"{sample:.3g} from the exact evolution of this sample"
+    add("covariance error", "cov_frobenius_error", note)
+    add("KL from the exact", "kl")
+    add("energy drift (relative)", "energy_rel_drift")
+    add("wall seconds", "wall_seconds", f"{summary['seconds_per_step']:.3g} per step")
+    return "\n".join(lines)
+
+
+def _draw(folder: Path) -> int:
+    from graphlandau.plotting import plot_run
+
+    try:
+        pictures = plot_run(folder)
+    except Exception as error:  # the numbers are safe: a figure that fails must not look like a failed run
+        reason = f"{type(error).__name__}: {error}"
+        return _fail(f"no figures ({reason}); the run is complete, try: graphlandau plot {folder}", 1)
+    for picture in pictures:
+        print(f"  {'picture':<28}{picture}")
+    return 0
+
+
+def _plot(argv: list[str]) -> int:
+    if len(argv) != 1 or argv[0].startswith("-"):
+        raise ValueError(f"plot takes one run folder: graphlandau plot RUN_DIR (got {' '.join(argv) or 'nothing'})")
+    from graphlandau.plotting import plot_run
+
+    for picture in plot_run(Path(argv[0])):
+        print(picture)
+    return 0
+
+
+def _list(argv: list[str]) -> int:
+    if argv:
+        raise ValueError(f"list takes no arguments (got {' '.join(argv)})")
+    from graphlandau import presets
+    from graphlandau.nn.reduce import BACKENDS
+
+    sections = {
+        f"{g}s (--{g} NAME)": {name: presets.describe_preset(g, name) for name in presets.preset_names(g)}
+        for g in presets.GROUPS
+    }
+    sections["backends (--backend NAME)"] = BACKENDS
+    sections["experiments (--config NAME)"] = {
+        name: presets.first_comment(presets.experiment_path(name)) for name in presets.experiment_names()
+    }
+    for title, entries in sections.items():
+        print(title)
+        for name, description in entries.items():
+            print(f"  {name:<18} {description}")
+    return 0
+
+
+def _doctor(argv: list[str]) -> int:
+    if argv:
+        raise ValueError(f"doctor takes no arguments (got {' '.join(argv)})")
+    from graphlandau.doctor import report
+
+    print(report())
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,252 @@
+"""From the command line and YAML files to one resolved configuration, and from that to a simulation."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+import yaml
+from jsonargparse import ArgumentParser
+
+import graphlandau
+from graphlandau.arguments import METHOD_OPTIONS, describe_type, known_keys, parse_values, read_yaml
+from graphlandau.nn.score import as_score_model
+from graphlandau.presets import GROUPS, Choice, choose, import_class, preset_label, preset_names, suggest
+from graphlandau.problems import Problem
+from graphlandau.simulation import Simulation
+from graphlandau.validation import require_integer
+
+__all__ = ["RunConfig", "RunOptions", "compose", "help_text", "run_parser"]
+
+# Constructor arguments that the run itself fills in; they are no keys.
+FILLED_IN: dict[str, set[str | int]] = {"problem": set(), "method": {"score", "seed"}, "score": {"d", "seed"}}
+DEFAULT_SCORE = "closed_form"
+
+
+@dataclass
+class RunOptions:
+    """Options of every run (times are dimensionless; the problem's own values unless given).
+
+    Args:
+        particles: Number of particles, at least 2.
+        t_end: Final time.
+        dt: Time step; must divide the interval.
+        seed: Seed of particles, networks and random batches.
+        out: Folder of the run, new or empty; runs/<problem>-<method>-<score> unless given.
+        device: auto, cpu, cuda, cuda:1, ...
+        dtype: Floating-point type.
+        threads: Number of CPU threads, torch's choice unless given; a resume takes the same number.
+        snapshots: Number of snapshots, first and last time included.
+        metrics_every: Steps between two rows of metrics.csv.
+        checkpoint_every: Steps between two checkpoints.
+        floors: Whether to measure the density errors of the exact score and of fresh exact samples too.
+        figures: Whether to draw the figures at the end.
+    """
+
+    particles: int | None = None
+    t_end: float | None = None
+    dt: float | None = None
+    seed: int = 0
+    out: str | None = None
+    device: str = "auto"
+    dtype: Literal["float32", "float64"] = "float32"
+    threads: int | None = None
+    snapshots: int = 11
+    metrics_every: int = 1
+    checkpoint_every: int = 25
+    floors: bool = True
+    figures: bool = True
+
+
+OPTIONS = tuple(RunOptions.__dataclass_fields__)
+
+
+def _merge(sources: Sequence[Mapping[str, Any]]) -> tuple[dict[str, Choice], dict[str, Any]]:
+    """Merge dotted keys, later sources over earlier ones; a new choice drops the arguments of the old one."""
+    choices: dict[str, Choice] = {}
+    options: dict[str, Any] = {}
+    for source in sources:
+        for group in GROUPS:
+            if group not in source:
+                continue
+            if source[group] is None:
+                choices.pop(group, None)
+            else:
+                choices[group] = choose(group, str(source[group]))
+        for key, value in source.items():
+            group, _, name = (f"method.{key}" if key in METHOD_OPTIONS else key).partition(".")
+            if group not in GROUPS:
+                options[key] = value
+            elif name and group in choices:
+                choices[group].init_args[name] = value
+            elif name:
+                raise ValueError(f"'{key}' needs a choice of {group} (got none; {suggest('', preset_names(group))})")
+    return {group: choices[group] for group in GROUPS if group in choices}, options
+
+
+@dataclass
+class RunConfig:
+    """A resolved run: every key has its value, and :meth:`to_yaml` gives a file that repeats it.
+
+    Args:
+        choices: The chosen classes with all their arguments, as they are written to YAML.
+        options: The options of the run.
+        instances: The same arguments with nested classes built.
+        problem: The problem itself.
+    """
+
+    choices: dict[str, Choice]
+    options: RunOptions
+    instances: dict[str, dict[str, Any]]
+    problem: Problem
+
+    @property
+    def labels(self) -> dict[str, str | None]:
+        """Names of problem, method and score for summaries and titles."""
+        return {g: preset_label(g, self.choices[g]) if g in self.choices else None for g in GROUPS}
+
+    def to_yaml(self) -> str:
+        """Return the text of ``config.yaml``."""
+        groups = {g: {"class_path": c.class_path, "init_args": c.init_args} for g, c in self.choices.items()}
+        header = f"# graphlandau {graphlandau.__version__}, torch {torch.__version__}\n"
+        return header + yaml.safe_dump(groups | vars(self.options), sort_keys=False)
+
+    def simulation(self, **options: Any) -> Simulation:
+        """Build score model, method and simulation; networks are initialised from the seed.
+
+        Raises:
+            ValueError: If an argument is out of range, or the score model is none.
+        """
+        run = self.options
+        torch.set_num_threads(run.threads or torch.get_num_threads())
+        torch.manual_seed(run.seed)
+        filled: dict[str, Any] = {"d": self.problem.d, "seed": run.seed}
+        if "score" in self.choices:
+            filled["score"] = as_score_model(self._build("score", filled), self.problem.d)
+        method = self._build("method", filled)
+        return Simulation(
+            self.problem,
+            method,
+            particles=run.particles,
+            dt=run.dt,
+            t_end=run.t_end,
+            seed=run.seed,
+            device=run.device,
+            dtype=getattr(torch, run.dtype),
+            snapshots=run.snapshots,
+            metrics_every=run.metrics_every,
+            checkpoint_every=run.checkpoint_every,
+            floors=run.floors,
+            labels=self.labels,
+            **options,
+        )
+
+    def _build(self, group: str, filled: Mapping[str, Any]) -> Any:
+        """Build the chosen object from its arguments, and from ``filled`` those that are no keys."""
+        takes = FILLED_IN[group].intersection(_parameters(group, self.choices[group]))
+        arguments = self.instances[group] | {name: filled[name] for name in filled if name in takes}
+        return _construct(group, self.choices[group], arguments)
+
+
+def _gather(arguments: Mapping[str, list[str]]) -> tuple[dict[str, Choice], dict[str, Any], dict[str, str]]:
+    given = dict(arguments)
+    sources: list[Mapping[str, Any]] = [read_yaml(name) for name in given.pop("config", [])]
+    for key, values in given.items():
+        if not values:
+            raise ValueError(f"'{key}' needs a value (got none)")
+    command_line = {key: values[-1] for key, values in given.items()}
+    return *_merge([*sources, command_line]), command_line
+
+
+def help_text(arguments: Mapping[str, list[str]]) -> str:
+    """Return a line for every key of the chosen classes and of the run: type, default, meaning."""
+    choices, _, _ = _gather({key: values for key, values in arguments.items() if key != "help"})
+    lines = []
+    for key, action in known_keys(run_parser(choices)).items():
+        default = "" if action.default is None else f", default {action.default}"
+        lines.append(f"  --{key:<26} {action.help or ''} ({describe_type(action._typehint)}{default})")
+    return "\n".join(lines)
+
+
+def compose(arguments: Mapping[str, list[str]]) -> RunConfig:
+    """Resolve what :func:`read_arguments` gave: files first, later ones over earlier ones, the rest over all.
+
+    Raises:
+        ValueError: In one line that names the key, its value and what is allowed.
+    """
+    choices, options, command_line = _gather(arguments)
+    for group in ("problem", "method"):
+        if group not in choices:
+            raise ValueError(f"'{group}' must be given (got none; {suggest('', preset_names(group))})")
+    if "score" not in _parameters("method", choices["method"]):
+        if "score" in command_line:
+            own = f"{choices['method'].label} has a score of its own"
+            raise ValueError(f"'score' must not be given, {own} (got {command_line['score']!r})")
+        choices.pop("score", None)
+    elif "score" not in choices:
+        choices["score"] = choose("score", DEFAULT_SCORE)  # the last group: the order stays
+    return _resolve(choices, options)
+
+
+def _resolve(choices: dict[str, Choice], options: dict[str, Any]) -> RunConfig:
+    parser = run_parser(choices)
+    arguments = {f"{g}.{name}": value for g, c in choices.items() for name, value in c.init_args.items()}
+    namespace = parse_values(parser, arguments | options)
+    written = json.loads(json.dumps(namespace.as_dict(), default=str))
+    resolved = {g: Choice(c.label, c.class_path, written.get(g) or {}) for g, c in choices.items()}
+    built = parser.instantiate(namespace)
+    instances = {g: dict(vars(built[g])) if g in built else {} for g in choices}
+    problem = _construct("problem", resolved["problem"], instances["problem"])
+    run = RunOptions(**{key: written[key] for key in OPTIONS})
+    run.particles = problem.particles if run.particles is None else run.particles
+    run.t_end = problem.t_end if run.t_end is None else run.t_end
+    run.dt = problem.dt if run.dt is None else run.dt
+    run.device = _device(run.device)
+    threads = torch.get_num_threads() if run.threads is None else run.threads
+    run.threads = require_integer("threads", threads, minimum=1)
+    return RunConfig(resolved, run, instances, problem)
+
+
+def _parameters(group: str, choice: Choice) -> Mapping[str, inspect.Parameter]:
+    return inspect.signature(import_class(group, choice.class_path)).parameters
+
+
+def _construct(group: str, choice: Choice, arguments: Mapping[str, Any]) -> Any:
+    """Build the chosen object; what its constructor refuses is refused under the key that set it."""
+    try:
+        return import_class(group, choice.class_path)(**arguments)
+    except Exception as error:  # a user's own constructor may raise anything
+        reason = " ".join(str(error).split())
+        named = re.match(r"'(\w+)'", reason)
+        if named and named.group(1) in choice.init_args:
+            raise ValueError(f"'{group}.{reason[1:]}") from error
+        kind = "" if isinstance(error, ValueError | ImportError) else f"{type(error).__name__}: "
+        raise ValueError(f"'{group}' {choice.label} cannot be built: {kind}{reason}") from error
+
+
+def _device(name: str) -> str:
+    if name == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        torch.empty(0, device=name)
+    except (RuntimeError, AssertionError) as error:  # torch asserts when it is built without CUDA
+        reason = " ".join(str(error).split())
+        raise ValueError(
+            f"'device' must be auto, cpu or a device of this machine (got {name!r}: {reason:.80})"
+        ) from error
+    return name
+
+
+def run_parser(choices: Mapping[str, Choice]) -> ArgumentParser:
+    """Return the typed parser of the chosen classes' arguments and of the run's options."""
+    parser = ArgumentParser(exit_on_error=False, prog="graphlandau run", print_config=None, add_help=False)
+    for group, choice in choices.items():
+        found = import_class(group, choice.class_path)
+        parser.add_class_arguments(found, group, skip=FILLED_IN[group], fail_untyped=False, instantiate=False)
+    parser.add_class_arguments(RunOptions)
+    return parser

@@ -1,0 +1,125 @@
+"""The row of numbers measured at a step: invariants, entropy, and errors wherever the truth is known."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from torch import Tensor
+from torch_geometric.data import Data
+
+from graphlandau.callbacks import Callback
+from graphlandau.diagnostics import (
+    covariance,
+    covariance_error,
+    energy,
+    entropy,
+    entropy_dissipation,
+    fourth_moment,
+    kl_divergence,
+    mass,
+    momentum,
+    relative_fisher_divergence,
+)
+from graphlandau.methods import Frame, Method
+from graphlandau.problems import Problem
+
+if TYPE_CHECKING:
+    from graphlandau.simulation import Simulation
+
+__all__ = ["Metrics"]
+
+
+class Metrics(Callback):
+    r"""Fills ``run.row`` when a row is due; sums are taken in float64, what is not known is ``None``.
+
+    ``energy_rel_drift`` is :math:`|E - E_0| / E_0` and ``momentum_abs_drift`` :math:`|p - p_0|`, with
+    :math:`E_0` and :math:`p_0` of the particles at the start; ``cov_sample_error`` compares with the exact
+    evolution of *their* covariance, and so leaves out the noise of the sample. Dimensionless.
+    """
+
+    def __init__(self) -> None:
+        self.initial: dict[str, Tensor] = {}
+
+    def begin(self, run: Simulation) -> None:
+        """Remember the invariants of the first particles, unless a checkpoint has brought them back."""
+        if not self.initial:
+            v, weight = _velocities(run.state)
+            self.initial = {
+                "energy": energy(v, weight),
+                "momentum": momentum(v, weight),
+                "covariance": covariance(v, weight),
+            }
+
+    def after_evaluate(self, run: Simulation) -> None:
+        """Measure."""
+        if not run.row_due:
+            return
+        v, weight = _velocities(run.state)
+        run.row |= self.invariants(v, weight)
+        run.row |= _entropies(run.state, run.frame, run.method, weight)
+        run.row |= _higher_moments(v, weight)
+        run.row |= self.covariance_errors(run.problem, run.t, v, weight)
+        # A density that is known at the start only would fill a column with a single value.
+        if run.problem.density(run.problem.t_end) is not None:
+            run.row |= _density_errors(run.problem, run.state, run.frame, v, weight)
+
+    def invariants(self, v: Tensor, weight: Tensor | None) -> dict[str, float]:
+        """Mass, energy, and how far energy and momentum have drifted."""
+        start, now = float(self.initial["energy"]), float(energy(v, weight))
+        drift = momentum(v, weight) - self.initial["momentum"].to(v)
+        return {
+            "mass": mass(weight, v.size(0)),
+            "energy": now,
+            "energy_rel_drift": abs(now - start) / start,
+            "momentum_abs_drift": float(drift.norm()),
+        }
+
+    def covariance_errors(self, problem: Problem, t: float, v: Tensor, weight: Tensor | None) -> dict[str, float]:
+        """Errors against the exact covariance, and against the exact evolution of the first particles' own."""
+        truths = {
+            "cov_frobenius_error": problem.covariance(t),
+            "cov_sample_error": problem.covariance(t, self.initial["covariance"].to(v)),
+        }
+        return {key: float(covariance_error(v, x, weight)) for key, x in truths.items() if x is not None}
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """The invariants of the first particles."""
+        return self.initial
+
+    def load_state_dict(self, tensors: Mapping[str, Tensor]) -> None:
+        """Take them back."""
+        self.initial = dict(tensors)
+
+
+def _velocities(state: Data) -> tuple[Tensor, Tensor | None]:
+    weight = state.weight.double() if "weight" in state else None
+    return state.v.double(), weight
+
+
+def _entropies(state: Data, frame: Frame, method: Method, weight: Tensor | None) -> dict[str, Any]:
+    carried = float(entropy(state.log_f.double(), weight)) if "log_f" in state else None
+    return {
+        "entropy": method.entropy(state) if carried is None else carried,
+        "entropy_dissipation": float(entropy_dissipation(frame.s.double(), frame.drift.double(), weight)),
+    }
+
+
+def _higher_moments(v: Tensor, weight: Tensor | None) -> dict[str, float]:
+    sigma, d = covariance(v, weight), v.size(1)
+    # The upper triangle; in high dimension the diagonal says enough and 55 columns say too much.
+    entries = [(a, b) for a in range(d) for b in range(a, d) if a == b or d <= 3]
+    row = {"fourth_moment": float(fourth_moment(v, weight))}
+    row |= {f"cov_{a + 1}_{b + 1}": float(sigma[a, b]) for a, b in entries}
+    return row | {"cov_trace": float(sigma.trace())}
+
+
+def _density_errors(problem: Problem, state: Data, frame: Frame, v: Tensor, weight: Tensor | None) -> dict[str, Any]:
+    density = problem.density(state.t)
+    assert density is not None
+    log_f = state.log_f.double() if "log_f" in state else None
+    return {
+        "rel_fisher_divergence": float(relative_fisher_divergence(frame.s.double(), density.score(v), weight)),
+        "kl": None if log_f is None else float(kl_divergence(log_f, density.log_prob(v), weight)),
+        "entropy_exact": density.entropy(),
+    }

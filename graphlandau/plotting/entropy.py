@@ -1,0 +1,93 @@
+"""Entropy and its dissipation along the run."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from graphlandau.plotting import exact
+from graphlandau.plotting.run_record import RunRecord
+from graphlandau.plotting.style import EXACT, PALETTE, REFERENCE, legend, time_axis
+
+__all__ = ["draw_dissipation", "draw_entropy", "figure", "maxwellian_entropy"]
+
+_TIMES = 101
+
+
+def maxwellian_entropy(energy: float, d: int) -> float:
+    r"""Return :math:`H_\infty = -\frac d2 (1 + \log 2 \pi T)`, :math:`T = 2E/d`, the least at that energy.
+
+    ``energy`` is the kinetic energy in the frame of the mean velocity, dimensionless.
+    """
+    return -0.5 * d * (1 + math.log(2 * math.pi * 2 * energy / d))
+
+
+def exact_entropy(run: RunRecord) -> tuple[np.ndarray, list[float]] | None:
+    """Return times and exact entropies of the run's problem, None where they are not known throughout."""
+    times = np.linspace(*run.time_span, _TIMES)
+    densities = [run.problem.density(float(t)) for t in times]
+    values = [density.entropy() for density in densities if density is not None]
+    known = [value for value in values if value is not None]
+    return (times, known) if len(known) == len(times) else None
+
+
+def exact_dissipation(run: RunRecord) -> tuple[np.ndarray, list[float]] | None:
+    """Return times and exact values of -dH/dt, None where they are not known throughout."""
+    times = np.linspace(*run.time_span, _TIMES)
+    step = 1e-3 * (run.problem.t_end - run.problem.t_start)
+    rates = [exact.entropy_dissipation(run.problem, float(t), step) for t in times]
+    known = [-rate for rate in rates if rate is not None]
+    return (times, known) if len(known) == len(times) else None
+
+
+def draw_entropy(ax: Axes, run: RunRecord) -> None:
+    r"""Draw :math:`H = \langle \log f \rangle`, its exact value where known, and the value at equilibrium."""
+    series = run.series("entropy")
+    if series is not None:
+        ax.plot(*series, color=PALETTE[0], label=r"particles, $\langle \log f \rangle$", gid="entropy")
+    truth = exact_entropy(run)
+    if truth is not None:
+        ax.plot(*truth, label="exact", gid="exact", **EXACT)
+    covariance = run.problem.covariance(run.problem.t_start)
+    if covariance is not None:
+        equilibrium = maxwellian_entropy(0.5 * float(covariance.trace()), run.problem.d)
+        ax.plot(run.time_span, [equilibrium] * 2, label="Maxwellian of equal energy", **REFERENCE)
+    time_axis(ax, run.time_span, r"entropy $H = \int f \; \log \, f \; dv$", "Entropy")
+
+
+def draw_dissipation(ax: Axes, run: RunRecord) -> None:
+    r"""Draw :math:`-\langle s \cdot U \rangle \ge 0` and the exact :math:`-dH/dt` where known."""
+    series = run.series("entropy_dissipation")
+    if series is not None:
+        ax.plot(
+            series[0],
+            -series[1],
+            color=PALETTE[0],
+            label=r"particles, $-\langle s \cdot U \rangle$",
+            gid="dissipation",
+        )
+    truth = exact_dissipation(run)
+    if truth is not None:
+        ax.plot(*truth, label="exact", gid="exact", **EXACT)
+    time_axis(ax, run.time_span, "dissipation $-dH/dt$", "Entropy dissipation")
+    ax.set_ylim(bottom=0)
+
+
+def figure(run: RunRecord) -> Figure | None:
+    """Entropy where it is carried, and the dissipation."""
+    panels = [
+        draw
+        for name, draw in (("entropy", draw_entropy), ("entropy_dissipation", draw_dissipation))
+        if run.series(name) is not None
+    ]
+    if not panels:
+        return None
+    fig = Figure(figsize=(5.2 * len(panels), 4.2), layout="constrained")
+    for ax, draw in zip(fig.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
+        draw(ax, run)
+        legend(ax)
+    fig.suptitle(f"Entropy: {run.title}", x=0.01, ha="left")
+    return fig

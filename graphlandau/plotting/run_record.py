@@ -1,0 +1,159 @@
+"""What a run folder holds, read for drawing: the problem, the metrics, the snapshots."""
+
+from __future__ import annotations
+
+import csv
+import json
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import torch
+import yaml
+from jsonargparse import ArgumentParser
+from torch import Tensor
+
+from graphlandau.problems import Problem
+
+__all__ = ["RunRecord", "Snapshot"]
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """Particles at one time: velocities ``v`` and scores ``s`` of shape (N, d), float64; dimensionless."""
+
+    t: float
+    step: int
+    v: Tensor
+    s: Tensor
+
+
+class RunRecord:
+    """A run folder, read only, of a run that is finished, going on or stopped.
+
+    Reads ``config.yaml``, ``metrics.csv``, ``snapshots.h5`` and, where there is one, ``summary.json``.
+
+    Raises:
+        ValueError: If ``path`` lacks one of the first three; on use, if one of them is empty or the problem
+            cannot be built.
+    """
+
+    def __init__(self, path: Path) -> None:
+        """Look for the files in ``path``; they are read when they are needed."""
+        self.path = Path(path)
+        missing = [n for n in ("config.yaml", "metrics.csv", "snapshots.h5") if not (self.path / n).is_file()]
+        if missing:
+            raise ValueError(f"'run_dir' must be a run folder ({self.path} has no {', '.join(missing)})")
+
+    @cached_property
+    def config(self) -> dict[str, Any]:
+        """The resolved configuration of the run."""
+        return yaml.safe_load((self.path / "config.yaml").read_text())
+
+    @cached_property
+    def summary(self) -> dict[str, Any]:
+        """``summary.json``; empty for a run that has not finished."""
+        file = self.path / "summary.json"
+        return json.loads(file.read_text()) if file.is_file() else {}
+
+    @cached_property
+    def problem(self) -> Problem:
+        """The problem of the run, rebuilt from its ``class_path`` and ``init_args``."""
+        parser = ArgumentParser(exit_on_error=False)
+        parser.add_argument("--problem", type=Problem)
+        try:
+            parsed = parser.parse_object({"problem": self.config["problem"]})
+            return parser.instantiate(parsed)["problem"]
+        except Exception as error:
+            reason = str(error).strip().splitlines()[-1]
+            raise ValueError(f"'problem' in {self.path / 'config.yaml'} must name a problem ({reason})") from error
+
+    @cached_property
+    def metrics(self) -> dict[str, np.ndarray]:
+        """Columns of ``metrics.csv`` by name; an empty field is nan, a line cut short is left out."""
+        text = (self.path / "metrics.csv").read_text(encoding="utf-8")
+        rows = list(csv.reader(text[: text.rfind("\n") + 1].splitlines()))
+        if len(rows) < 2:
+            raise ValueError(f"'run_dir' must hold at least one row of metrics (got none in {self.path})")
+        columns = np.array([[float(field or "nan") for field in row] for row in rows[1:]]).T
+        return dict(zip(rows[0], columns, strict=True))
+
+    @property
+    def time_span(self) -> tuple[float, float]:
+        """Times of the first and last row of the metrics."""
+        t = self.metrics["t"]
+        return float(t[0]), float(t[-1])
+
+    def series(self, name: str) -> tuple[np.ndarray, np.ndarray] | None:
+        """Return times and finite values of one metric, or None if the run did not record it."""
+        values = self.metrics.get(name)
+        if values is None or not np.isfinite(values).any():
+            return None
+        known = np.isfinite(values)
+        return self.metrics["t"][known], values[known]
+
+    def _open(self) -> Any:
+        return h5py.File(self.path / "snapshots.h5")
+
+    @cached_property
+    def _groups(self) -> list[str]:
+        with self._open() as file:
+            groups = sorted(name for name in file if isinstance(file[name], h5py.Group))
+        if not groups:
+            raise ValueError(f"'run_dir' must hold at least one snapshot (got none in {self.path})")
+        return groups
+
+    @cached_property
+    def weight(self) -> Tensor | None:
+        """Particle weights (N,), None when uniform."""
+        with self._open() as file:
+            return _float64(file["weight"]) if "weight" in file else None
+
+    @cached_property
+    def times(self) -> np.ndarray:
+        """Times of all snapshots, ascending."""
+        with self._open() as file:
+            return np.array([file[name].attrs["t"] for name in self._groups], dtype=float)
+
+    @cached_property
+    def dtype(self) -> np.dtype[Any]:
+        """The floating-point type the run computed in."""
+        with self._open() as file:
+            return file[self._groups[0]]["v"].dtype
+
+    def snapshot(self, index: int) -> Snapshot:
+        """Read the snapshot of that place in time order (negative from the end)."""
+        with self._open() as file:
+            group = file[self._groups[index]]
+            t, step = float(group.attrs["t"]), int(group.attrs["step"])
+            return Snapshot(t, step, _float64(group["v"]), _float64(group["s"]))
+
+    def snapshots(self, count: int) -> list[Snapshot]:
+        """Read at most ``count`` snapshots: first, last, and those nearest to equal steps of time between."""
+        wanted = np.linspace(self.times[0], self.times[-1], count)
+        nearest = {int(np.abs(self.times - t).argmin()) for t in wanted}
+        return [self.snapshot(index) for index in sorted(nearest)]
+
+    @cached_property
+    def half_width(self) -> float:
+        """Half width of a cube that holds the particles: the problem's grid, else 4 standard deviations."""
+        if self.problem.grid is not None:
+            return float(self.problem.grid[0])
+        v = self.snapshot(0).v
+        return float((v.mean(dim=0).abs() + 4 * v.std(dim=0)).max())
+
+    @cached_property
+    def title(self) -> str:
+        """What was run, in one line."""
+        named = [self.summary.get(key) for key in ("problem", "method", "score")]
+        with self._open() as file:
+            named[0] = named[0] or str(file.attrs.get("problem", type(self.problem).__name__))
+        n, d = self.snapshot(0).v.shape
+        return " · ".join([str(name) for name in named if name] + [f"{n:,} particles", f"$d = {d}$"])
+
+
+def _float64(dataset: Any) -> Tensor:
+    return torch.from_numpy(np.asarray(dataset[()], dtype=np.float64))

@@ -1,0 +1,93 @@
+"""The score carried by the particles against the exact score."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from graphlandau.plotting.run_record import RunRecord, Snapshot
+from graphlandau.plotting.style import EXACT, PALETTE, REFERENCE, velocity_axis
+
+__all__ = ["draw_score", "draw_score_error", "figure"]
+
+# Drawn against the curve are the particles this close to the axis on which it is taken, but never fewer or more.
+_CLOSE, _FEWEST, _MOST = 0.12, 300, 2500
+_POINTS = 400
+
+
+def draw_score(ax: Axes, run: RunRecord, snapshot: Snapshot, component: int) -> None:
+    r"""Draw :math:`s_a` against :math:`v_a` for the particles nearest to axis a, and the exact one on it.
+
+    Where no exact density is known but the exact covariance is, the Gaussian of that covariance serves as a
+    reference, drawn grey because it is not the solution.
+    """
+    v, s = snapshot.v, snapshot.s
+    distance = (v.square().sum(dim=1) - v[:, component].square()).clamp(min=0).sqrt()
+    close = int((distance < _CLOSE).sum())
+    nearest = distance.argsort()[: min(max(close, _FEWEST), _MOST)]
+    ax.scatter(v[nearest, component], s[nearest, component], s=7, color=PALETTE[0], alpha=0.55, linewidths=0)
+    low, high = _robust_limits(s[nearest, component].numpy())
+    x = torch.linspace(-run.half_width, run.half_width, _POINTS, dtype=torch.float64)
+    density, covariance = run.problem.density(snapshot.t), run.problem.covariance(snapshot.t)
+    if density is not None:
+        line = x.new_zeros(x.numel(), run.problem.d)
+        line[:, component] = x
+        curve = density.score(line)[:, component]
+        # Blank far outside the panel, so that no line joins the two branches of a pole.
+        curve[(curve < 2 * low - high) | (curve > 2 * high - low)] = torch.nan
+        ax.plot(x, curve, gid="exact", **EXACT)
+    elif covariance is not None:
+        ax.plot(x, -x / covariance[component, component], gid="gaussian", **REFERENCE)
+    velocity_axis(ax, run.half_width, component, f"$s_{component + 1}$", f"$t = {snapshot.t:.4g}$")
+    if len(v) > len(nearest):
+        near = f"particles within {float(distance[nearest].max()):.2f} of the axis"
+        ax.set_title(near, loc="right", fontsize=8.5, color="0.4")
+    ax.set_ylim(low, high)
+
+
+def draw_score_error(ax: Axes, run: RunRecord, snapshot: Snapshot, component: int) -> None:
+    r"""Draw :math:`s_a - \partial_a \log f` at all particles against :math:`v_a`."""
+    difference = (snapshot.s - run.problem.score(snapshot.v, snapshot.t))[:, component]
+    ax.scatter(snapshot.v[:, component], difference, s=2, color=PALETTE[1], alpha=0.35, linewidths=0)
+    ax.axhline(0, **EXACT)
+    name = rf"$s_{component + 1} - \partial_{component + 1} \log \, f$"
+    velocity_axis(ax, run.half_width, component, name)
+    ax.set_ylim(*_robust_limits(difference.numpy(), symmetric=True))
+
+
+def _robust_limits(values: np.ndarray, *, symmetric: bool = False) -> tuple[float, float]:
+    """Limits that a few particles beside a singularity of the score (BKW: the origin at t = 0) do not set."""
+    low, high = np.quantile(values, [0.004, 0.996])
+    if symmetric:
+        high = max(abs(low), abs(high))
+        low = -high
+    margin = 0.15 * max(high - low, 1e-12)
+    return low - margin, high + margin
+
+
+def figure(run: RunRecord) -> Figure:
+    """First row: score component 1. Second row: its error where the truth is known, else component 2."""
+    snapshots = run.snapshots(3)
+    known = all(run.problem.density(snapshot.t) is not None for snapshot in snapshots)
+    fig = Figure(figsize=(4.1 * len(snapshots), 6.6), layout="constrained")
+    axes = fig.subplots(2, len(snapshots), squeeze=False)
+    for column, snapshot in enumerate(snapshots):
+        draw_score(axes[0, column], run, snapshot, 0)
+        if known:
+            draw_score_error(axes[1, column], run, snapshot, 0)
+        else:
+            draw_score(axes[1, column], run, snapshot, 1)
+    drawn = {line.get_gid() for ax in fig.axes for line in ax.get_lines()}
+    handles = [Line2D([], [], color=PALETTE[0], marker="o", linestyle="", label="particles")]
+    if known:
+        handles.append(Line2D([], [], color=PALETTE[1], marker="o", linestyle="", label="error, all particles"))
+    if "exact" in drawn:
+        handles.append(Line2D([], [], label="exact score on the axis", **EXACT))
+    if "gaussian" in drawn:
+        handles.append(Line2D([], [], label=r"$-v_a / \Sigma_{aa}$, Gaussian of the exact covariance", **REFERENCE))
+    fig.legend(handles=handles, loc="outside lower center", ncols=len(handles))
+    fig.suptitle(f"Score at the particles: {run.title}", x=0.01, ha="left")
+    return fig

@@ -1,0 +1,123 @@
+"""One look for all figures: fonts, a colour-blind-safe palette, how exact curves and floors are drawn."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colors import LinearSegmentedColormap
+from matplotlib.figure import Figure
+
+__all__ = [
+    "DENSITY_MAP",
+    "DPI",
+    "EXACT",
+    "NIGHT",
+    "PALETTE",
+    "REFERENCE",
+    "SMOOTHED",
+    "STYLE",
+    "legend",
+    "save",
+    "time_axis",
+    "time_colours",
+    "velocity_axis",
+    "widen_decades",
+]
+
+DPI = 150
+
+# Okabe and Ito's palette, in the order in which its colours stay apart on white for every colour vision.
+PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+
+EXACT: dict[str, Any] = {"color": "black", "linestyle": (0, (4.5, 2.2)), "linewidth": 1.4, "zorder": 5}
+SMOOTHED: dict[str, Any] = {"color": "0.35", "linestyle": (0, (1, 1.3)), "linewidth": 1.3, "zorder": 4}
+REFERENCE: dict[str, Any] = {"color": "0.55", "linestyle": (0, (6, 2, 1, 2)), "linewidth": 1.1, "zorder": 1.5}
+
+NIGHT = "#0d0b1a"
+# Starts well above the background, so that the last particle of the tail is still seen on it.
+DENSITY_MAP = LinearSegmentedColormap.from_list(
+    "density", ["#4b2a8c", "#8b2f97", "#cf3f7c", "#f4685c", "#fca65d", "#fde28a", "#fffde0"]
+)
+
+STYLE: Any = {
+    "figure.dpi": DPI,
+    "savefig.dpi": DPI,
+    "figure.facecolor": "white",
+    "figure.titlesize": 13,
+    "font.family": "DejaVu Sans",
+    "font.size": 10,
+    "mathtext.fontset": "dejavusans",
+    "axes.titlesize": 11,
+    "axes.titlelocation": "left",
+    "axes.labelsize": 10.5,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.linewidth": 0.8,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": "0.9",
+    "grid.linewidth": 0.7,
+    "xtick.labelsize": 9,
+    "ytick.labelsize": 9,
+    "lines.linewidth": 1.8,
+    "lines.markersize": 5,
+    "legend.fontsize": 9,
+    "legend.frameon": False,
+    "legend.handlelength": 2.2,
+}
+
+
+def time_colours(count: int) -> list[Any]:
+    """Return ``count`` colours from early (dark blue) to late (orange), monotone in lightness."""
+    ramp = LinearSegmentedColormap.from_list("time", ["#2c2f7a", "#8a2f8b", "#d1495b", "#f0a03c"])
+    return [ramp(k / max(count - 1, 1)) for k in range(count)]
+
+
+def velocity_axis(ax: Axes, half_width: float, component: int, y: str, title: str = "") -> None:
+    """Make the horizontal axis that velocity component, from ``-half_width`` to ``half_width``."""
+    ax.set_xlabel(f"$v_{component + 1}$ (dimensionless)")
+    ax.set_xlim(-half_width, half_width)
+    ax.set_ylabel(y)
+    ax.set_title(title)
+
+
+def time_axis(ax: Axes, span: tuple[float, float], y: str, title: str = "") -> None:
+    """Make the horizontal axis time, over the ``span`` of the run."""
+    ax.set_xlabel("time $t$ (dimensionless)")
+    ax.set_xlim(span[0], max(span[1], span[0] + 1e-9))
+    ax.set_ylabel(y)
+    ax.set_title(title)
+
+
+def widen_decades(ax: Axes, *, above: float = 0.0) -> None:
+    """Make the vertical axis logarithmic, one decade or more, with ``above`` of its length free on top."""
+    curves = [np.asarray(line.get_ydata(), dtype=float) for line in ax.get_lines()]
+    values = np.concatenate([curve[curve > 0] for curve in curves] or [np.ones(1)])
+    if not values.size:
+        return
+    low, high = np.log10(values.min()), np.log10(values.max())
+    margin = max(0.06 * (high - low), (1.1 - (high - low)) / 2)
+    low, high = low - margin, high + margin
+    ax.set_yscale("log")
+    ax.set_ylim(10**low, 10 ** (high + above * (high - low)))
+
+
+def legend(ax: Axes, handles: Sequence[Any] | None = None, **where: Any) -> None:
+    """Draw the legend, where it hides least unless told; nothing if no artist carries a label."""
+    found = ax.get_legend_handles_labels()[0] if handles is None else list(handles)
+    if found:
+        ax.legend(handles=found, **where)
+
+
+def save(figure: Figure, path: Path) -> Path:
+    """Write ``figure`` to ``path`` as PNG at 150 dpi, without pyplot or a display."""
+    FigureCanvasAgg(figure)
+    with matplotlib.rc_context(STYLE):
+        figure.savefig(path, dpi=DPI)
+    return path

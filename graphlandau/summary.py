@@ -1,0 +1,71 @@
+"""What a run leaves in ``summary.json``: what was run, where, and every number at its end."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+import graphlandau
+from graphlandau.diagnostics import covariance
+from graphlandau.methods import Method
+from graphlandau.nn.reduce import choose_backend
+from graphlandau.problems import Problem
+
+if TYPE_CHECKING:
+    from graphlandau.simulation import Simulation
+
+__all__ = ["class_names", "machine_facts", "summarise"]
+
+
+def class_names(problem: Problem, method: Method) -> dict[str, str | None]:
+    """Return names of problem, method and score model for a run that was not composed from presets."""
+    score = getattr(method, "model", None)
+    return {
+        "problem": problem.name,
+        "method": type(method).__name__.lower(),
+        "score": None if score is None else type(score).__name__,
+    }
+
+
+def machine_facts(run: Simulation) -> dict[str, Any]:
+    """Return what decides the last bits of a run: device, dtype, backend, threads, versions."""
+    backend = getattr(run.method, "backend", None)
+    return {
+        "device": str(run.device),
+        "dtype": str(run.dtype).removeprefix("torch."),
+        "backend": choose_backend(run.problem.gamma) if backend == "auto" else backend,
+        "threads": torch.get_num_threads(),
+        "torch_version": torch.__version__,
+        "graphlandau_version": graphlandau.__version__,
+    }
+
+
+def summarise(run: Simulation) -> dict[str, Any]:
+    """Return the summary of ``run`` at its last step; times are dimensionless, ``*_seconds`` by the clock."""
+    # The covariance is given whole, as a matrix; its columns in metrics.csv would repeat it.
+    left_out = {"step", "t", "wall_seconds", "cov_trace", *(key for key in run.row if key[-1].isdigit())}
+    summary = {
+        **run.labels,
+        "particles": run.particles,
+        "d": run.problem.d,
+        "gamma": run.problem.gamma,
+        "strength": run.problem.strength,
+        "dt": run.dt,
+        "t": run.t,
+        "steps": run.steps,
+        "seed": run.seed,
+        **machine_facts(run),
+        "wall_seconds": run.wall_seconds,
+        "setup_seconds": run.setup_seconds,
+        "seconds_per_step": (run.wall_seconds - run.setup_seconds) / run.steps,
+        **{key: value for key, value in run.row.items() if key not in left_out},
+        "covariance": covariance(run.state.v.double(), _weight(run)).tolist(),
+    }
+    # JSON has no infinity.
+    return {k: None if isinstance(x, float) and not math.isfinite(x) else x for k, x in summary.items()}
+
+
+def _weight(run: Simulation) -> torch.Tensor | None:
+    return run.state.weight.double() if "weight" in run.state else None

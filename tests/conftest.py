@@ -1,0 +1,38 @@
+"""Every test starts from the same seeds and thread count; shapes are checked unless a test refuses bad ones."""
+
+from __future__ import annotations
+
+import os
+import random
+from collections.abc import Iterator
+
+import jaxtyping
+import numpy as np
+import pytest
+import torch
+
+# Two threads unless told otherwise: what CI has, and no crowd of threads on small tensors elsewhere.
+if "OMP_NUM_THREADS" not in os.environ:
+    torch.set_num_threads(min(2, os.cpu_count() or 1))
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Register the marker that this file implements."""
+    config.addinivalue_line("markers", "bad_input: passes wrong shapes or types on purpose (so does test_refuses_*)")
+
+
+@pytest.fixture(autouse=True)
+def _seeds() -> None:
+    """Seed the global generators, which initialise networks; particles come from generators of their own."""
+    random.seed(0)
+    np.random.seed(0)  # noqa: NPY002  scipy and hypothesis draw from the legacy generator
+    torch.manual_seed(0)
+
+
+@pytest.fixture(autouse=True)
+def _shape_checks(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Switch jaxtyping's checks off where the code under test itself must refuse the input."""
+    on_purpose = request.node.get_closest_marker("bad_input") is not None or "refuse" in request.node.name
+    jaxtyping.config.update("jaxtyping_disable", on_purpose)
+    yield
+    jaxtyping.config.update("jaxtyping_disable", False)
