@@ -25,17 +25,17 @@ class LandauKernel:
         \nabla \cdot A(z) = -(d - 1) C |z|^{\gamma} z
 
     Symmetric, even, positive semi-definite, and :math:`A(z) z = 0`: that is momentum, dissipation and energy.
-    Softening replaces :math:`|z|^\gamma` by :math:`(|z|^2 + \varepsilon^2)^{\gamma/2}` and nothing else, so all of
-    these identities and the form of the divergence survive it. Dimensionless.
+    Softening replaces :math:`|z|^\gamma` by :math:`\max(|z|, \varepsilon)^\gamma` and nothing else: pairs farther apart
+    than :math:`\varepsilon` do not notice it, and all of these identities and the form of the divergence survive it.
+    Dimensionless.
 
     Args:
         gamma: Exponent in [-4, 1]; 0 is Maxwell molecules, -3 is Coulomb (in every dimension).
         strength: The constant :math:`C > 0`.
-        eps: Softening length. ``None`` takes 1e-10 in float64 and 1e-5 in float32: the relative change
-            at distance :math:`|z|` is :math:`|\gamma|\varepsilon^2 / 2|z|^2`, and value, first and second
-            derivatives stay finite for coincident particles. In float32 second derivatives need
-            :math:`\varepsilon^{\gamma - 4}` below 3e38: with the default that is :math:`\gamma \ge -3.6`.
-            Not used for ``gamma = 0``.
+        eps: Softening length. ``None`` takes 1e-10 in float64 and 1e-5 in float32, large enough that value, first
+            and second derivatives stay finite for coincident particles over the whole range of ``gamma``. Just
+            outside the softened ball second derivatives are of the order :math:`\varepsilon^{\gamma - 4}`, which in
+            float32 is finite for :math:`\gamma \ge -3.6`. Not used for ``gamma = 0``.
 
     Raises:
         ValueError: If ``gamma`` is outside [-4, 1], or ``strength`` or ``eps`` is not positive.
@@ -73,7 +73,7 @@ class LandauKernel:
         r"""Softened :math:`C |z|^\gamma` from :math:`|z|^2`, a one-component vector of any carrier."""
         if self.gamma == 0:
             return r2 * 0.0 + self.strength
-        softened = r2 + eps * eps
+        softened = (r2 - eps * eps).relu() + eps * eps
         if float(self.gamma).is_integer() and self.gamma < 0:
             # A product of reciprocal roots is several times faster than a general power.
             root = softened.rsqrt()

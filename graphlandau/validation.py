@@ -69,6 +69,8 @@ def require_weight(name: str, weight: Tensor | None, like: Tensor) -> Tensor | N
     """Return ``weight``; raise ``ValueError`` unless it is ``None`` or ``(N,)``, finite, >= 0, of positive sum."""
     if weight is None:
         return None
+    if not isinstance(weight, Tensor):
+        raise ValueError(f"'{name}' must be a tensor of shape ({like.size(0)},) (got {type(weight).__name__})")
     if weight.shape != like.shape[:1] or weight.dtype != like.dtype:
         want = f"({like.size(0)},) and dtype {like.dtype}"
         raise ValueError(f"'{name}' must have shape {want} (got {tuple(weight.shape)}, {weight.dtype})")

@@ -58,6 +58,10 @@ class Components:
         """Square root of every component."""
         return Components(tuple(a.sqrt() for a in self.parts))
 
+    def relu(self) -> Components:
+        """Positive part of every component."""
+        return Components(tuple(a.relu() for a in self.parts))
+
     def exp(self) -> Components:
         """Exponential of every component."""
         return Components(tuple(a.exp() for a in self.parts))

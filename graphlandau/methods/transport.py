@@ -13,7 +13,7 @@ from graphlandau.integrators import INTEGRATORS
 from graphlandau.methods.method import Frame, Method
 from graphlandau.nn.conv import LandauDrift
 from graphlandau.problems import Problem
-from graphlandau.validation import require_one_of
+from graphlandau.validation import require_integer, require_one_of
 
 __all__ = ["LandauTransport"]
 
@@ -49,7 +49,9 @@ class LandauTransport(Method):
         self.log_det = require_one_of("log_det", log_det, ("exact", "linear", "none"))
         self.backend = backend
         self.seed = seed
-        self.batches = None if batch_size is None else RandomBatches(batch_size)
+        self.batches = (
+            None if batch_size is None else RandomBatches(require_integer("batch_size", batch_size, minimum=2))
+        )
         self.drift = LandauDrift(0.0 if backend == "moments" else -3.0, backend=backend)
         self.generator = torch.Generator().manual_seed(seed)
 

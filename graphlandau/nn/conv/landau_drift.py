@@ -39,7 +39,8 @@ class LandauDrift(PairwiseLayer):
             ``"keops"``, ``"edges"`` (``propagate``), or ``"auto"``: ``edges`` when a graph is given, else
             ``moments`` for ``gamma = 0`` and ``dense`` otherwise. All are exact and agree to rounding; all are
             differentiable in ``v``, ``s`` and ``weight``, and all but ``keops`` in forward mode too.
-        eps: Softening length, see :class:`~graphlandau.kernels.LandauKernel`; ``None`` follows the dtype.
+        eps: Softening length: :math:`\max(|z|, \varepsilon)` stands in the power of :math:`|z|`. ``None`` follows the
+            dtype, see :class:`~graphlandau.kernels.LandauKernel`.
 
     Shapes:
         - **v**, **s**: velocities and scores, :math:`(N, d)` with :math:`d \ge 2`
@@ -85,7 +86,7 @@ class LandauDrift(PairwiseLayer):
         if backend == "moments":
             assert isinstance(graph, Partition)
             return self.kernel.strength * maxwell_drift(v, s, weight, graph)
-        v, s = _rest_frame(v, s)
+        s = _reduced_score(v, s, graph if isinstance(graph, Partition) else Partition.from_batch(None, v))
         formula = _Drift(self.kernel, self.kernel.softening(v.dtype))
         return self.pair_sum(backend, formula, (v, s), (v, s, weight[:, None]), graph)
 
@@ -107,7 +108,8 @@ class LandauDrift(PairwiseLayer):
         :math:`\operatorname{div} U = \operatorname{tr} T + D : \nabla s`, Eq. of Prop. 2.4 in arXiv:2409.12296.
 
         Shapes:
-            - **output**: ``T`` and ``D``, :math:`(N, d, d)` each, ``T[:, a, b]`` :math:`= \partial U_a / \partial v_b`
+            - **output**: ``T`` and ``D``, :math:`(N, d, d)` each, ``T[:, a, b]`` :math:`= \partial U_a / \partial v_b`;
+              ``D`` is symmetric, ``T`` only for ``gamma = -3``
         """
         graph, backend, weight = self._prepare(v, s, edge_index, batch, weight)
         if backend == "moments":
@@ -125,6 +127,8 @@ class LandauDrift(PairwiseLayer):
     ) -> Float[Tensor, "N d d"]:
         r""":math:`\nabla U(v_i)` given the Jacobian of the score; ``graph`` is what ``forward`` takes."""
         by_v, by_s = self.partials(v, s, **graph)
+        if jac_s.shape != by_s.shape:
+            raise ValueError(f"'jac_s' must have shape {tuple(by_s.shape)} (got {tuple(jac_s.shape)})")
         return by_v + by_s @ jac_s
 
     def divergence(
@@ -189,21 +193,24 @@ class _Partials:
         z, u = v_i - v_j, s_i - s_j
         r2, zu, eye = dot(z, z), dot(z, u), identity(z)
         p = self.kernel.power(r2, self.eps) * w_j
-        slope = p * self.kernel.gamma / (r2 + self.eps * self.eps)
+        e2 = self.eps * self.eps
+        slope = p * self.kernel.gamma / ((r2 - e2).relu() + e2)
         by_v = outer(u * r2 - z * zu, z) * slope + (outer(u, z) * 2.0 - eye * zu - outer(z, u)) * p
         by_s = (eye * r2 - outer(z, z)) * p
         return join([by_v * -1.0, by_s * -1.0])
 
 
-def _rest_frame(v: Tensor, s: Tensor) -> tuple[Tensor, Tensor]:
-    r"""Equivalent velocities and scores that lose fewer digits: :math:`U` ignores ``s -> s + a + b v``.
+def _reduced_score(v: Tensor, s: Tensor, partition: Partition) -> Tensor:
+    r"""A score with the same drift that loses fewer digits: :math:`U` ignores ``s -> s + a + b v`` in each block.
 
     Near equilibrium ``s`` is close to ``-v/T`` and every term is a small difference of large ones; taking out the
-    best such multiple first keeps the digits of what is left. ``b`` is a constant to every derivative,
-    because the drift does not depend on it.
+    best such multiple in float64 first keeps the digits of what is left. ``a`` and ``b`` are constants to every
+    derivative, because the drift does not depend on them.
     """
-    v = v - v.mean(0).detach()
-    s = s - s.mean(0).detach()
-    with torch.no_grad():
-        slope = (v * s).sum() / (v * v).sum().clamp_min(torch.finfo(v.dtype).tiny)
-    return v, s - slope * v
+    x, y, size = v.double(), s.double(), partition.size.double()[:, None]
+    fixed, given = x.detach(), y.detach()
+    mean_v, mean_s = partition.total(fixed) / size, partition.total(given) / size
+    fixed, given = fixed - partition.spread(mean_v), given - partition.spread(mean_s)
+    square = partition.total((fixed * fixed).sum(1, keepdim=True))
+    slope = partition.total((fixed * given).sum(1, keepdim=True)) / square.clamp_min(torch.finfo(v.dtype).tiny)
+    return (y - partition.spread(mean_s) - partition.spread(slope) * (x - partition.spread(mean_v))).to(s.dtype)

@@ -84,7 +84,7 @@ def _attempt(compiled: Callable[..., Any], *tensors: Tensor, fallback: Callable[
     if not _failure:
         try:
             with torch.no_grad():
-                return compiled(*tensors)
+                return compiled(*(x.detach() for x in tensors))
         # What a missing compiler or an unwritable cache raises differs by version and is rarely exported:
         # BackendCompilerFailed, InductorError, FileNotFoundError, ...
         except Exception as error:

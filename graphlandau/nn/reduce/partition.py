@@ -37,6 +37,8 @@ class Partition:
         if batch is None:
             zero = torch.zeros(n, dtype=torch.long, device=like.device)
             return cls(zero, torch.full((1,), n, dtype=torch.long, device=like.device))
+        if not isinstance(batch, Tensor):
+            raise ValueError(f"'batch' must be an integer tensor of shape ({n},) (got {type(batch).__name__})")
         if batch.dtype not in (torch.int64, torch.int32) or batch.shape != (n,):
             raise ValueError(
                 f"'batch' must be an integer tensor of shape ({n},) (got {batch.dtype}, {tuple(batch.shape)})"

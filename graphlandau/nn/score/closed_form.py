@@ -9,18 +9,21 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from graphlandau.nn.score.features import NetworkFeatures, RandomFeatures
+from graphlandau.nn.score.features import FourierFeatures, NetworkFeatures, TanhFeatures
 from graphlandau.nn.score.whitened import WhitenedScore
-from graphlandau.validation import require_integer, require_positive
+from graphlandau.validation import require_integer, require_one_of, require_positive
 
 __all__ = ["ClosedFormScore"]
+
+RANDOM_FEATURES = {"tanh": TanhFeatures, "fourier": FourierFeatures}
 
 # Random features: one for every PARTICLES_PER_FEATURE particles, at most MOST_FEATURES.
 PARTICLES_PER_FEATURE = 10
 MOST_FEATURES = 200
 
-# Ridges tried, in units of the mean diagonal of the Gram matrix; below 1e-6 float32 rounds them away.
-RIDGES = torch.logspace(-6, 1, 15, dtype=torch.float64)
+# Ridges tried, in units of the mean diagonal of the Gram matrix. Its rounding in float32 is of the order of
+# 1e-7 times 200 features in these units: a weaker ridge would be drowned by it.
+RIDGES = torch.logspace(-4, 1, 11, dtype=torch.float64)
 FOLDS = 10
 
 # The ridge drifts slowly and choosing it costs as much as several solves.
@@ -45,15 +48,15 @@ class ClosedFormScore(WhitenedScore):
     particles, so that for every :math:`\lambda` the identities :math:`\langle s \rangle = 0` and
     :math:`\langle v s^\top \rangle = -I` hold exactly, as for the true score. Dimensionless.
 
-    **Rule for the ridge.** Of 15 values between 1e-6 and 10 the one with the least implicit loss on held-out
+    **Rule for the ridge.** Of 11 values between 1e-4 and 10 the one with the least implicit loss on held-out
     particles, in ten folds; but the Gaussian base alone unless that loss lies below the base's by three
     standard errors (over the folds), so that sampling noise does not buy features. Chosen at the first and at
     every 25th call. **Rule for the features.** One per 10 particles, at most 200.
 
     Args:
         d: Velocity dimensions.
-        features: ``"tanh"`` or ``"fourier"`` random features, or a network :math:`(N, d) \to (N, m)` of whitened
-            velocities (the last hidden layer of a trained model, say).
+        features: ``"tanh"`` (two random layers) or ``"fourier"`` (random cosines), or a network
+            :math:`(N, d) \to (N, m)` of whitened velocities (the last hidden layer of a trained model, say).
         num_features: Number of random features, instead of the rule.
         ridge: :math:`\lambda`, instead of the rule.
         seed: Seed of the random features.
@@ -90,9 +93,10 @@ class ClosedFormScore(WhitenedScore):
         if isinstance(features, nn.Module):
             if num_features is not None:
                 raise ValueError(f"'num_features' must be None when 'features' is a network (got {num_features})")
-            self.features: RandomFeatures | NetworkFeatures = NetworkFeatures(d, features)
+            self.features: TanhFeatures | FourierFeatures | NetworkFeatures = NetworkFeatures(d, features)
         else:
-            self.features = RandomFeatures(d, num_features or MOST_FEATURES, features, seed)
+            kind = RANDOM_FEATURES[require_one_of("features", features, tuple(RANDOM_FEATURES))]
+            self.features = kind(d, num_features or MOST_FEATURES, seed)
         # The solution s_x = (x, 1) affine + Phi coefficients, then the choice of the ridge.
         self.register_buffer("affine", torch.cat([-torch.eye(d), torch.zeros(1, d)]).double())
         self.register_buffer("coefficients", torch.zeros(self.features.most, d, dtype=torch.float64))

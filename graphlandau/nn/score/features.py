@@ -8,64 +8,107 @@ import math
 import torch
 from torch import Tensor, nn
 
-from graphlandau.validation import require_one_of
+__all__ = ["FourierFeatures", "NetworkFeatures", "TanhFeatures"]
 
-__all__ = ["NetworkFeatures", "RandomFeatures"]
-
-# Standard deviation of omega.x for unit variance x.
-FREQUENCY = {"tanh": 1.5, "fourier": 1.0}
+# Units of the random hidden layer of TanhFeatures.
+HIDDEN = 64
 
 
-class RandomFeatures(nn.Module):
-    r"""Ridge functions of random directions, :math:`\Phi_k(x) = \varphi(\omega_k \cdot x + b_k)`.
+class TanhFeatures(nn.Module):
+    r"""Random features of two layers, :math:`\Phi(x) = \tanh(V \tanh(\Omega x + b) + c)`.
 
-    Directions come in random orthonormal sets of :math:`d` (Haar), which cover the sphere more evenly than independent
-    ones. ``"tanh"``: :math:`|\omega_k| = 1.5` and :math:`b_k = -|\omega_k| c_k`, :math:`c_k \sim N(0, 1)`, so that the
-    steps lie where the particles are. ``"fourier"`` (cosines): :math:`|\omega_k|` of a 2D standard normal vector and
-    uniform phases. ``seed`` fixes the draw; the first ``count`` features are the same for every ``count``.
+    A single random layer consists of ridges across the whole space and needs very many of them for a
+    structure around a point, such as the hole in the middle of a ring; a second one makes them local. Rows of
+    :math:`\Omega` have length 1.5 and directions in random orthonormal sets (Haar); :math:`b = -1.5\,n` with
+    standard normal :math:`n` puts the steps where the particles are; entries of :math:`V` have variance
+    :math:`4 / 64`, those of :math:`c` are standard normal. ``seed`` fixes the draw; the first ``count``
+    features are the same for every ``count``.
+    """
+
+    frequency: Tensor
+    phase: Tensor
+    mixing: Tensor
+    offset: Tensor
+
+    def __init__(self, d: int, most: int, seed: int) -> None:
+        super().__init__()
+        self.most = most
+        generator = torch.Generator().manual_seed(seed)
+        self.register_buffer("frequency", 1.5 * _directions(d, HIDDEN, generator))
+        self.register_buffer("phase", 1.5 * _normal(generator, HIDDEN))
+        self.register_buffer("mixing", 2 / math.sqrt(HIDDEN) * _normal(generator, most, HIDDEN))
+        self.register_buffer("offset", _normal(generator, most))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Features ``(N, most)``."""
+        return self._layers(x, self.most)[1]
+
+    def value_and_mean_gradient(self, x: Tensor, w: Tensor, count: int) -> tuple[Tensor, Tensor]:
+        r"""First ``count`` features ``(N, count)`` and :math:`\sum_i w_i \nabla\Phi(x_i)`, ``(count, d)``."""
+        hidden, value = self._layers(x, count)
+        # sum_i w_i Phi'_ik H'_ih V_kh Omega_hb: the sum over particles is one matrix product.
+        joint = (w[:, None] * (1 - value * value)).T @ (1 - hidden * hidden)
+        return value, (joint * self.mixing[:count].to(x)) @ self.frequency.to(x)
+
+    def value_and_jacobian(self, x: Tensor, coefficients: Tensor) -> tuple[Tensor, Tensor]:
+        r"""The field :math:`W^\top \Phi` ``(N, d)`` and its Jacobian ``(N, d, d)``."""
+        hidden, value = self._layers(x, self.most)
+        slope, hidden_slope = 1 - value * value, 1 - hidden * hidden
+        mixing, frequency = self.mixing.to(x), self.frequency.to(x)
+        rows = [(hidden_slope * (slope @ (c[:, None] * mixing))) @ frequency for c in coefficients.unbind(1)]
+        return value @ coefficients, torch.stack(rows, dim=1)
+
+    def _layers(self, x: Tensor, count: int) -> tuple[Tensor, Tensor]:
+        hidden = torch.tanh(torch.addmm(self.phase.to(x), x, self.frequency.to(x).T))
+        value = torch.tanh(torch.addmm(self.offset[:count].to(x), hidden, self.mixing[:count].to(x).T))
+        return hidden, value
+
+
+class FourierFeatures(nn.Module):
+    r"""Cosines of random directions, :math:`\Phi_k(x) = \cos(\omega_k \cdot x + b_k)`.
+
+    Directions come in random orthonormal sets (Haar), :math:`|\omega_k|` is that of a 2D standard normal vector,
+    phases are uniform. ``seed`` fixes the draw; the first ``count`` features are the same for every ``count``.
     """
 
     frequency: Tensor
     phase: Tensor
 
-    def __init__(self, d: int, most: int, kind: str, seed: int) -> None:
+    def __init__(self, d: int, most: int, seed: int) -> None:
         super().__init__()
         self.most = most
-        self.kind = require_one_of("features", kind, tuple(FREQUENCY))
         generator = torch.Generator().manual_seed(seed)
-        frames = torch.randn(math.ceil(most / d), d, d, generator=generator, dtype=torch.float64)
-        directions = torch.linalg.qr(frames).Q.mT.reshape(-1, d)[:most]
-        normal = torch.randn(most, 2, generator=generator, dtype=torch.float64)
-        if kind == "tanh":
-            length = torch.full((most,), FREQUENCY[kind], dtype=torch.float64)
-            phase = -length * normal[:, 0]
-        else:
-            length = FREQUENCY[kind] * normal.norm(dim=1)
-            phase = 2 * math.pi * torch.rand(most, generator=generator, dtype=torch.float64)
-        self.register_buffer("frequency", directions * length[:, None])
-        self.register_buffer("phase", phase)
+        length = _normal(generator, most, 2).norm(dim=1, keepdim=True)
+        self.register_buffer("frequency", length * _directions(d, most, generator))
+        self.register_buffer("phase", 2 * math.pi * torch.rand(most, generator=generator, dtype=torch.float64))
 
     def forward(self, x: Tensor) -> Tensor:
         """Features ``(N, most)``."""
-        return self._value_and_slope(x, self.most)[0]
+        return torch.cos(self._angle(x, self.most))
 
     def value_and_mean_gradient(self, x: Tensor, w: Tensor, count: int) -> tuple[Tensor, Tensor]:
         r"""First ``count`` features ``(N, count)`` and :math:`\sum_i w_i \nabla\Phi(x_i)`, ``(count, d)``."""
-        value, slope = self._value_and_slope(x, count)
-        return value, (w @ slope)[:, None] * self.frequency[:count].to(x)
+        angle = self._angle(x, count)
+        return torch.cos(angle), -(w @ torch.sin(angle))[:, None] * self.frequency[:count].to(x)
 
     def value_and_jacobian(self, x: Tensor, coefficients: Tensor) -> tuple[Tensor, Tensor]:
         r"""The field :math:`W^\top \Phi` ``(N, d)`` and its Jacobian ``(N, d, d)``."""
-        value, slope = self._value_and_slope(x, self.most)
-        outer = coefficients[:, :, None] * self.frequency.to(x)[:, None, :]
-        return value @ coefficients, (slope @ outer.flatten(1)).unflatten(1, outer.shape[1:])
+        angle = self._angle(x, self.most)
+        outer = -coefficients[:, :, None] * self.frequency.to(x)[:, None, :]
+        return torch.cos(angle) @ coefficients, (torch.sin(angle) @ outer.flatten(1)).unflatten(1, outer.shape[1:])
 
-    def _value_and_slope(self, x: Tensor, count: int) -> tuple[Tensor, Tensor]:
-        z = torch.addmm(self.phase[:count].to(x), x, self.frequency[:count].to(x).T)
-        if self.kind == "tanh":
-            value = torch.tanh(z)
-            return value, 1 - value * value
-        return torch.cos(z), -torch.sin(z)
+    def _angle(self, x: Tensor, count: int) -> Tensor:
+        return torch.addmm(self.phase[:count].to(x), x, self.frequency[:count].to(x).T)
+
+
+def _normal(generator: torch.Generator, *shape: int) -> Tensor:
+    return torch.randn(shape, generator=generator, dtype=torch.float64)
+
+
+def _directions(d: int, count: int, generator: torch.Generator) -> Tensor:
+    """Unit vectors ``(count, d)`` in random orthonormal sets, which cover the sphere evenly."""
+    frames = torch.linalg.qr(_normal(generator, math.ceil(count / d), d, d)).Q.mT
+    return frames.reshape(-1, d)[:count]
 
 
 class NetworkFeatures(nn.Module):
