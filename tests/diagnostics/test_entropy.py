@@ -28,15 +28,10 @@ def test_gaussian_entropy_and_relative_entropy(dtype, tolerance):
     shift = TO.mean - FROM.mean
     log_det = torch.logdet(target) - torch.logdet(sigma)
     kl = 0.5 * (
-        torch.trace(torch.linalg.solve(target, sigma))
-        + shift @ torch.linalg.solve(target, shift)
-        - 3
-        + log_det
+        torch.trace(torch.linalg.solve(target, sigma)) + shift @ torch.linalg.solve(target, shift) - 3 + log_det
     )
     assert float(entropy(FROM.log_prob(v), w)) == pytest.approx(FROM.entropy(), rel=tolerance)
-    assert float(kl_divergence(FROM.log_prob(v), TO.log_prob(v), w)) == pytest.approx(
-        float(kl), rel=10 * tolerance
-    )
+    assert float(kl_divergence(FROM.log_prob(v), TO.log_prob(v), w)) == pytest.approx(float(kl), rel=10 * tolerance)
     assert float(kl_divergence(FROM.log_prob(v), FROM.log_prob(v), w)) == 0
     assert entropy(FROM.log_prob(v), w).dtype == dtype
 
@@ -67,7 +62,5 @@ def test_shapes_are_checked():
     s = torch.ones(4, 2)
     with pytest.raises(ValueError, match=r"'U' must have the shape \(N, d\) of s, \(4, 2\) \(got \(4, 3\)\)"):
         entropy_dissipation(s, torch.ones(4, 3))
-    with pytest.raises(
-        ValueError, match=r"'log_p' must have the shape \(N,\) of log_f, \(4,\) \(got \(5,\)\)"
-    ):
+    with pytest.raises(ValueError, match=r"'log_p' must have the shape \(N,\) of log_f, \(4,\) \(got \(5,\)\)"):
         kl_divergence(torch.ones(4), torch.ones(5))

@@ -45,9 +45,7 @@ def test_covariance_error_is_a_frobenius_norm(dtype, tolerance):
 
 
 def test_shapes_are_checked():
-    with pytest.raises(
-        ValueError, match=r"'s' must have the shape \(N, d\) of s_exact, \(4, 2\) \(got \(4, 1\)\)"
-    ):
+    with pytest.raises(ValueError, match=r"'s' must have the shape \(N, d\) of s_exact, \(4, 2\) \(got \(4, 1\)\)"):
         relative_fisher_divergence(torch.ones(4, 1), torch.ones(4, 2))
     with pytest.raises(ValueError, match=r"'sigma' must have shape \(2, 2\) \(got \(3, 3\)\)"):
         covariance_error(torch.ones(4, 2), torch.eye(3))

@@ -44,9 +44,7 @@ def test_is_the_plain_sum_of_gaussians(d, n, seed, uniform, per_axis, dtype):
     assert got.shape == tuple(axis.numel() for axis in axes)
     assert got.dtype == dtype
     tolerance = TOLERANCE[dtype]
-    assert torch.allclose(
-        got.flatten().double(), expected, rtol=10 * tolerance, atol=tolerance * float(expected.max())
-    )
+    assert torch.allclose(got.flatten().double(), expected, rtol=10 * tolerance, atol=tolerance * float(expected.max()))
 
 
 def test_chunks_do_not_change_the_sum(monkeypatch):
@@ -110,9 +108,7 @@ def test_relative_l2_error():
     x = torch.rand(4, 5, generator=torch.Generator().manual_seed(0))
     assert float(relative_l2_error(x, x)) == 0
     assert float(relative_l2_error(1.25 * x, x)) == pytest.approx(0.25, rel=1e-6)
-    with pytest.raises(
-        ValueError, match=r"'estimate' must have the shape of exact, \(4, 5\) \(got \(20,\)\)"
-    ):
+    with pytest.raises(ValueError, match=r"'estimate' must have the shape of exact, \(4, 5\) \(got \(20,\)\)"):
         relative_l2_error(x.flatten(), x)
 
 

@@ -35,9 +35,7 @@ def test_moments_are_weighted_sums(d, n, seed, uniform, dtype):
     for moment, value in expected.items():
         got = moment(v, weight)
         assert got.dtype == dtype
-        assert torch.allclose(got, value, rtol=10 * TOLERANCE[dtype], atol=10 * TOLERANCE[dtype]), (
-            moment.__name__
-        )
+        assert torch.allclose(got, value, rtol=10 * TOLERANCE[dtype], atol=10 * TOLERANCE[dtype]), moment.__name__
 
 
 @pytest.mark.parametrize("dtype", TOLERANCE)

@@ -90,9 +90,7 @@ def test_moments_of_samples(d, t):
 def test_initial_density_in_2d_is_the_closed_form():
     v = torch.randn(50, 2, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
     square = v.square().sum(1)
-    assert torch.allclose(
-        BKW(d=2).log_prob(v).exp(), square * torch.exp(-square) / math.pi, rtol=1e-13, atol=0
-    )
+    assert torch.allclose(BKW(d=2).log_prob(v).exp(), square * torch.exp(-square) / math.pi, rtol=1e-13, atol=0)
 
 
 def test_entropy_against_closed_forms():

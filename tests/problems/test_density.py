@@ -14,9 +14,7 @@ def gaussian(d: int) -> Gaussian:
     """A correlated Gaussian with a non-zero mean."""
     g = torch.Generator().manual_seed(d)
     a = torch.randn(d, d, generator=g, dtype=torch.float64)
-    return Gaussian(
-        torch.arange(d, dtype=torch.float64) / 2, 0.3 * a @ a.T + 0.5 * torch.eye(d, dtype=torch.float64)
-    )
+    return Gaussian(torch.arange(d, dtype=torch.float64) / 2, 0.3 * a @ a.T + 0.5 * torch.eye(d, dtype=torch.float64))
 
 
 DENSITIES = {

@@ -1,0 +1,215 @@
+"""Score-based transport: exact scores give the exact solution, training warm-starts, a resumed run is the same run."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+from torch_geometric.nn import EdgeConv
+
+from graphlandau.methods import SBTM
+from graphlandau.nn import ClosedFormScore, GaussianScore, MLPScore, ResidualScore, ScoreModel
+from graphlandau.problems import BKW, Anisotropic
+from graphlandau.state import particle_state
+
+
+def start(problem, n, seed=0, dtype=torch.float64):
+    return particle_state(problem.sample(n, generator=torch.Generator().manual_seed(seed)).to(dtype), t=problem.t_start)
+
+
+def advance(method, state, dt, steps):
+    for _ in range(steps):
+        state = method.advance(state, method.evaluate(state), dt)
+    return state
+
+
+class ExactScore(ScoreModel):
+    """The score of the exact solution at a time set from outside."""
+
+    def __init__(self, problem):
+        super().__init__()
+        self.problem, self.d, self.t = problem, problem.d, problem.t_start
+
+    def forward(self, v):
+        return self.problem.score(v, self.t)
+
+
+@pytest.mark.parametrize("integrator", ["euler", "midpoint"])
+def test_exact_score_reproduces_bkw(integrator):
+    """Covariance I, <|v|^4> = 8 (1 - (1-K)^2) and log f of the exact solution, within the noise of 8000 particles."""
+    problem, n, steps = BKW(2), 8000, 25
+    model = ExactScore(problem)
+    method = SBTM(model, integrator=integrator, log_det="exact")
+    state = method.initialise(start(problem, n), problem)
+    initial = state.v
+    for _ in range(steps):
+        model.t = state.t
+        state = method.advance(state, method.evaluate(state), 5.0 / steps)
+    assert state.t == pytest.approx(5.0)
+    exact = problem.density(state.t)
+    fourth = (state.v**2).sum(1) ** 2
+    standard_error = float(fourth.std()) / n**0.5
+    before, after = (8 * (1 - (1 - problem.density(t).K) ** 2) for t in (0.0, 5.0))
+    # The initial sample's own deviation is carried along; dt = 0.2 adds some per cent of what changed.
+    assert float(fourth.mean()) == pytest.approx(after, abs=4 * standard_error + 0.05 * (after - before))
+    assert after - before > 8 * standard_error
+    noise = (2 / n) ** 0.5
+    assert float((torch.cov(state.v.T) - torch.cov(initial.T)).norm()) < 4 * noise
+    # The density carried along the trajectories is the exact one where they are.
+    gap = state.log_f - exact.log_prob(state.v)
+    assert float(gap.mean().abs()) < 0.02
+    assert float(gap.median().abs()) < 0.02
+
+
+def test_initial_relaxation_rate_of_a_gaussian():
+    """d Sigma/dt = -4 d C (Sigma - Sigma_inf) at t = 0, where the Gaussian score is exact; 20,000 particles."""
+    problem = Anisotropic(3)
+    method = SBTM(GaussianScore(3), log_det="none")
+    state = method.initialise(start(problem, 20_000), problem)
+    sigma = torch.cov(state.v.T)
+    moved = torch.cov(advance(method, state, 1e-3, 1).v.T)
+    rate = (moved - sigma) / 1e-3
+    expected = (problem.covariance(1e-3, initial=sigma) - sigma) / 1e-3
+    # Fourth moments of 20,000 samples: relative error sqrt(24 / N) = 3.5 % of the largest temperature squared.
+    assert float((rate - expected).norm() / expected.norm()) < 0.05
+    assert float(expected.norm()) > 0.3
+
+
+@pytest.mark.parametrize("dt", [0.2, 0.1])
+def test_covariance_converges_to_the_exact_evolution(dt):
+    """Gaussian score, to t = 4: what is left is the noise of 2000 particles and O(dt)."""
+    problem = Anisotropic(3)
+    method = SBTM(GaussianScore(3), integrator="midpoint", log_det="none")
+    state = method.initialise(start(problem, 2000), problem)
+    sigma = torch.cov(state.v.T)
+    state = advance(method, state, dt, round(4 / dt))
+    error = torch.cov(state.v.T) - problem.covariance(4.0, initial=sigma)
+    assert float(error.norm()) < 0.05 + 0.3 * dt
+    assert float((problem.covariance(4.0, initial=sigma) - sigma).norm()) > 0.8
+
+
+@pytest.mark.parametrize("model", [MLPScore, ResidualScore])
+def test_initial_fit_reaches_its_tolerance_or_its_cap(model):
+    """Relative error of the start, and no more steps than asked for."""
+    problem, net = Anisotropic(2), model(2)
+    method = SBTM(net, initial_tolerance=1e-2, initial_steps=2000, learning_rate=5e-3, minibatch=None)
+    state = method.initialise(start(problem, 300), problem)
+    s, target = net(state.v), problem.score(state.v)
+    assert float(((s - target) ** 2).sum() / (target**2).sum()) < 2e-2
+    capped = SBTM(model(2), initial_tolerance=1e-12, initial_steps=3)
+    capped.initialise(start(problem, 300), problem)
+    slots = capped.optimiser.state_dict()["state"]
+    assert all(float(slot["step"]) == 3 for slot in slots.values())
+
+
+@pytest.mark.parametrize("objective", ["implicit", "hutchinson", "denoising"])
+def test_training_follows_the_plasma(objective):
+    """After 10 steps of BKW a warm-started network is nearer the new score than the initial score is."""
+    problem = BKW(2)
+    torch.manual_seed(0)
+    net = ResidualScore(2)
+    method = SBTM(net, objective=objective, steps=20, learning_rate=3e-3, initial_steps=400, log_det="none", alpha=0.2)
+    state = method.initialise(start(problem, 800), problem)
+    state = advance(method, state, 0.1, 10)
+    method.evaluate(state)
+    exact, stale = problem.score(state.v, 1.0), problem.score(state.v, 0.0)
+
+    def error(s):
+        return float(((s - exact) ** 2).sum() / (exact**2).sum())
+
+    assert error(net(state.v).detach()) < 0.5 * error(stale)
+
+
+SAVED = {
+    "mlp": lambda: SBTM(MLPScore(2), objective="hutchinson", minibatch=32, batch_size=8, steps=2, initial_steps=5),
+    "residual": lambda: SBTM(ResidualScore(2), objective="denoising", minibatch=32, steps=2, initial_steps=5),
+    "implicit": lambda: SBTM(ResidualScore(2), minibatch=None, integrator="midpoint", steps=2, initial_steps=5),
+    "closed form": lambda: SBTM(ClosedFormScore(2), batch_size=16),
+    "gaussian": lambda: SBTM(GaussianScore(2), batch_size=16, log_det="linear"),
+    "any module": lambda: SBTM(nn.Linear(2, 2), objective="hutchinson", steps=2, initial_steps=5),
+}
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("name", list(SAVED))
+def test_state_dict_continues_bit_for_bit(name, dtype):
+    """Model, optimiser and generator: a fresh method given them takes exactly the steps of the first."""
+    problem = Anisotropic(2)
+    torch.manual_seed(0)
+    method = SAVED[name]()
+    state = method.initialise(start(problem, 64, dtype=dtype), problem)
+    state = advance(method, state, 0.05, 2)
+    saved = {key: x.clone() for key, x in method.state_dict().items()}
+    expected = advance(method, state, 0.05, 3)
+    # Other initial weights: everything has to come out of the state_dict.
+    torch.manual_seed(1)
+    resumed = SAVED[name]()
+    resumed.prepare(state, problem)
+    resumed.load_state_dict(saved)
+    actual = advance(resumed, state, 0.05, 3)
+    assert torch.equal(actual.v, expected.v)
+    assert torch.equal(actual.log_f, expected.log_f)
+    assert all(torch.equal(x, resumed.state_dict()[key]) for key, x in method.state_dict().items())
+    assert all(isinstance(x, torch.Tensor) for x in saved.values())
+
+
+def test_a_forgotten_optimiser_would_be_seen():
+    """The check above has teeth: without Adam's moments the run goes elsewhere."""
+    problem = Anisotropic(2)
+    torch.manual_seed(0)
+    method = SAVED["implicit"]()
+    state = advance(method, method.initialise(start(problem, 64), problem), 0.05, 2)
+    saved = {key: x.clone() for key, x in method.state_dict().items() if not key.startswith("optimiser")}
+    expected = advance(method, state, 0.05, 3)
+    resumed = SAVED["implicit"]()
+    resumed.prepare(state, problem)
+    resumed.load_state_dict(saved)
+    assert not torch.equal(advance(resumed, state, 0.05, 3).v, expected.v)
+
+
+class Coupled(nn.Module):
+    """A graph network: particles see each other."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv = EdgeConv(nn.Linear(4, 2))
+
+    def forward(self, v):
+        n = torch.arange(v.size(0))
+        return -v + self.conv(v, torch.stack([n, n.roll(1)]))
+
+
+def test_coupled_models_need_an_objective_without_their_divergence():
+    problem = Anisotropic(2)
+    with pytest.raises(ValueError, match="'log_det' must be 'none' for a score model that couples particles"):
+        SBTM(Coupled()).initialise(start(problem, 20), problem)
+    with pytest.raises(ValueError, match="'objective' must be 'hutchinson' or 'denoising'"):
+        SBTM(Coupled(), log_det="none").initialise(start(problem, 20), problem)
+    method = SBTM(Coupled(), log_det="none", objective="denoising", steps=2, initial_steps=3)
+    state = advance(method, method.initialise(start(problem, 20), problem), 0.01, 2)
+    assert torch.isfinite(state.v).all()
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("objective", "explicit"),
+        ("steps", 0),
+        ("learning_rate", -1.0),
+        ("minibatch", 1),
+        ("alpha", 0.0),
+        ("probes", "uniform"),
+        ("initial_tolerance", 0.0),
+        ("initial_steps", -1),
+    ],
+)
+def test_refuses_options(name, value):
+    with pytest.raises(ValueError, match=f"'{name}' must be"):
+        SBTM(MLPScore(2), **{name: value})
+
+
+@pytest.mark.parametrize("score", [nn.Linear(2, 3), nn.Linear(3, 2), MLPScore(3)])
+def test_refuses_what_is_no_score_model_of_the_problem(score):
+    problem = Anisotropic(2)
+    with pytest.raises(ValueError, match="'score' must"):
+        SBTM(score).initialise(start(problem, 20), problem)

@@ -1,0 +1,128 @@
+"""Synthetic run folders: exact samples at every snapshot, metrics from formulas."""
+
+from __future__ import annotations
+
+import csv
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import pytest
+import torch
+import yaml
+
+from graphlandau.problems import BKW, Anisotropic, Problem
+
+PROBLEMS: dict[str, tuple[type[Problem], dict[str, Any]]] = {
+    "bkw_2d": (BKW, {"d": 2}),
+    "bkw_3d": (BKW, {"d": 3}),
+    "anisotropic_3d": (Anisotropic, {"d": 3}),
+    "anisotropic_10d": (Anisotropic, {"d": 10}),
+}
+
+
+def _particles(problem: Problem, t: float, n: int, generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
+    """Samples and scores: exact where the density is known, else of a Gaussian of the exact covariance."""
+    if problem.density(t) is not None:
+        v = problem.sample(n, generator=generator, t=t)
+        s = problem.score(v, t)
+        return v, s + 0.03 * s.std() * torch.randn(s.shape, generator=generator, dtype=s.dtype)
+    sigma = problem.covariance(t)
+    assert sigma is not None
+    v = torch.randn(n, problem.d, generator=generator, dtype=torch.float64) @ torch.linalg.cholesky(sigma).T
+    return v, -torch.linalg.solve(sigma, v.T).T
+
+
+def _row(problem: Problem, t: float, step: int, v: torch.Tensor, rng: np.random.Generator) -> dict[str, Any]:
+    since = t - problem.t_start
+    row: dict[str, Any] = {"step": step, "t": t, "wall_seconds": 0.1 * step, "mass": 1.0}
+    row |= {"energy": float(v.square().sum(1).mean()) / 2, "energy_rel_drift": 2e-6 * since}
+    row |= {"momentum_abs_drift": 1e-17 * step, "entropy": -2.8 - 0.05 * (1 - np.exp(-since))}
+    row |= {"entropy_dissipation": -0.05 * np.exp(-since), "fourth_moment": 8.0}
+    sample, truth = torch.cov(v.T), problem.covariance(t)
+    assert truth is not None
+    for a in range(problem.d):
+        for b in range(a, problem.d if problem.d <= 3 else a + 1):
+            row[f"cov_{a + 1}_{b + 1}"] = float(sample[a, b])
+    row |= {"cov_trace": float(sample.trace()), "cov_frobenius_error": float((sample - truth).norm())}
+    row["cov_sample_error"] = 1e-4 * (1 + since)
+    if isinstance(problem, BKW):
+        row |= {"rel_fisher_divergence": 1e-3 * (1 + rng.random()), "kl": 1e-4 * rng.standard_normal()}
+        row["entropy"] = problem.density(t).entropy() + 2e-3
+        at_density_time = step % 10 == 0
+        row["rel_l2_density"] = 0.04 + 0.002 * since if at_density_time else ""
+        row["rel_l2_density_exact_score"] = 0.038 + 0.002 * since if at_density_time else ""
+        row["rel_l2_density_fresh"] = 0.05 if at_density_time else ""
+    return row
+
+
+def write_run(name: str, folder: Path, *, particles: int, snapshots: int = 6) -> Path:
+    """Write a run folder for one of the benchmark problems, with ten steps between two snapshots."""
+    cls, init_args = PROBLEMS[name]
+    problem = cls(**init_args)
+    folder.mkdir(parents=True)
+    chosen = {"class_path": f"graphlandau.problems.{cls.__name__}", "init_args": init_args}
+    (folder / "config.yaml").write_text(yaml.safe_dump({"problem": chosen, "seed": 0}))
+    summary = {"problem": name, "method": "sbtm", "score": "closed_form", "particles": particles}
+    (folder / "summary.json").write_text(json.dumps(summary))
+    generator, rng = torch.Generator().manual_seed(0), np.random.default_rng(0)
+    times = np.linspace(problem.t_start, problem.t_end, 10 * (snapshots - 1) + 1).tolist()
+    rows = []
+    with h5py.File(folder / "snapshots.h5", "w") as file:
+        file.attrs.update(problem=name, d=problem.d)
+        for step, t in enumerate(times):
+            v, s = _particles(problem, t, particles, generator)
+            rows.append(_row(problem, t, step, v, rng))
+            if step % 10 == 0:
+                group = file.create_group(f"{step:08d}")
+                group.attrs.update(t=t, step=step)
+                group["v"], group["s"] = v.numpy(), s.numpy()
+    write_metrics(folder, rows)
+    return folder
+
+
+def write_metrics(folder: Path, rows: list[dict[str, Any]]) -> None:
+    """Write ``metrics.csv``."""
+    with (folder / "metrics.csv").open("w", newline="") as file:
+        writer = csv.DictWriter(file, rows[0], lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def read_metrics(folder: Path) -> list[dict[str, str]]:
+    """Read ``metrics.csv`` independently of the code under test."""
+    with (folder / "metrics.csv").open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.fixture(scope="session")
+def _written(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    base = tmp_path_factory.mktemp("runs")
+
+    def written(name: str) -> Path:
+        folder = base / name
+        return folder if folder.exists() else write_run(name, folder, particles=400)
+
+    return written
+
+
+@pytest.fixture
+def run_dir(_written: Callable[[str], Path], tmp_path: Path) -> Callable[[str], Path]:
+    """Return a function that gives a fresh copy of a synthetic run folder by the name of its problem."""
+    return lambda name: Path(shutil.copytree(_written(name), tmp_path / name))
+
+
+@pytest.fixture
+def without_columns() -> Callable[..., Path]:
+    """Return a function that removes columns from the metrics of a run folder."""
+
+    def remove(folder: Path, *prefixes: str) -> Path:
+        rows = read_metrics(folder)
+        write_metrics(folder, [{k: x for k, x in row.items() if not k.startswith(prefixes)} for row in rows])
+        return folder
+
+    return remove

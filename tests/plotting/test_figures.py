@@ -1,0 +1,156 @@
+"""Figures of a run: what is drawn is what the folder holds, exact curves are the problem's formulas."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Callable
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+import pytest
+import torch
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.image import imread
+
+from graphlandau.plotting import FIGURES, RunRecord, plot_run
+
+ALWAYS = {"overview", "density", "particles", "score", "covariance", "conservation", "entropy"}
+EXPECTED = {
+    "bkw_2d": ALWAYS | {"errors"},
+    "bkw_3d": ALWAYS | {"errors"},
+    "anisotropic_3d": ALWAYS,
+    "anisotropic_10d": ALWAYS,
+}
+RunDir = Callable[[str], Path]
+
+
+def _axes(figure: Figure | None) -> list[Axes]:
+    assert figure is not None
+    return figure.axes
+
+
+def _curves(axes: list[Axes], gid: str) -> list[np.ndarray]:
+    return [np.asarray(line.get_xydata()) for ax in axes for line in ax.get_lines() if line.get_gid() == gid]
+
+
+def _column(folder: Path, name: str) -> np.ndarray:
+    with (folder / "metrics.csv").open(newline="") as file:
+        rows = [row for row in csv.DictReader(file) if row[name]]
+    return np.array([[float(row["t"]), float(row[name])] for row in rows])
+
+
+@pytest.mark.parametrize("name", ["bkw_2d", "anisotropic_10d"])
+def test_files_are_pictures(run_dir: RunDir, name: str) -> None:
+    style = dict(matplotlib.rcParams)
+    files = plot_run(run_dir(name))
+    assert dict(matplotlib.rcParams) == style
+    assert files[0].name == "overview.png"
+    assert {file.stem for file in files} == EXPECTED[name]
+    for file in files:
+        picture = imread(file)
+        assert min(picture.shape[:2]) >= 400
+        assert picture[..., :3].std() > 0.01
+
+
+@pytest.mark.parametrize("name", EXPECTED)
+def test_figures_that_make_no_sense_are_left_out(run_dir: RunDir, name: str) -> None:
+    run = RunRecord(run_dir(name))
+    drawn = {key for key, draw in FIGURES.items() if draw(run) is not None}
+    assert drawn == EXPECTED[name]
+
+
+@pytest.mark.parametrize(
+    ("figure", "column"),
+    [
+        ("errors", "rel_fisher_divergence"),
+        ("errors", "rel_l2_density"),
+        ("errors", "rel_l2_density_exact_score"),
+        ("errors", "rel_l2_density_fresh"),
+        ("errors", "kl"),
+        ("entropy", "entropy"),
+        ("covariance", "cov_1_1"),
+        ("covariance", "cov_2_2"),
+        ("covariance", "cov_frobenius_error"),
+        ("covariance", "cov_sample_error"),
+        ("overview", "rel_fisher_divergence"),
+        ("overview", "rel_l2_density"),
+    ],
+)
+def test_lines_are_the_metrics(run_dir: RunDir, figure: str, column: str) -> None:
+    folder = run_dir("bkw_2d")
+    (curve,) = _curves(_axes(FIGURES[figure](RunRecord(folder))), column)
+    np.testing.assert_array_equal(curve, _column(folder, column))
+
+
+def test_dissipation_is_drawn_positive(run_dir: RunDir) -> None:
+    folder = run_dir("bkw_2d")
+    (curve,) = _curves(_axes(FIGURES["entropy"](RunRecord(folder))), "dissipation")
+    np.testing.assert_array_equal(curve[:, 1], -_column(folder, "entropy_dissipation")[:, 1])
+
+
+def test_conservation_draws_sizes_and_skips_exact_zeros(run_dir: RunDir) -> None:
+    folder = run_dir("bkw_2d")
+    energy, momentum = _curves(_axes(FIGURES["conservation"](RunRecord(folder))), "drift")
+    # The first row is exactly zero and has no place on a logarithmic axis; the mass never drifts: no curve.
+    np.testing.assert_array_equal(energy, _column(folder, "energy_rel_drift")[1:])
+    np.testing.assert_array_equal(momentum, _column(folder, "momentum_abs_drift")[1:])
+
+
+def test_exact_covariance_is_the_problems(run_dir: RunDir) -> None:
+    run = RunRecord(run_dir("anisotropic_3d"))
+    curves = _curves(_axes(FIGURES["covariance"](run)), "exact")
+    assert len(curves) == 3
+    for a, curve in enumerate(curves):
+        for t, value in curve[::40]:
+            # tr Sigma_0 = 3, strength 1/24: every entry relaxes to 1 at the rate 4 d C = 1/2.
+            start = (1.8, 0.2, 1.0)[a]
+            assert value == pytest.approx(1 - (1 - start) * np.exp(-t / 2), abs=1e-12)
+
+
+def test_exact_density_is_the_problems(run_dir: RunDir) -> None:
+    run = RunRecord(run_dir("bkw_3d"))
+    axes = _axes(FIGURES["density"](run))[:4]
+    for ax, snapshot in zip(axes, run.snapshots(4), strict=True):
+        (curve,) = _curves([ax], "exact")
+        v = torch.zeros(len(curve), 3, dtype=torch.float64)
+        v[:, 0] = torch.from_numpy(curve[:, 0].copy())
+        np.testing.assert_allclose(curve[:, 1], run.problem.log_prob(v, snapshot.t).exp().numpy(), atol=1e-15)
+
+
+def test_exact_score_is_the_problems(run_dir: RunDir) -> None:
+    run = RunRecord(run_dir("bkw_2d"))
+    axes = _axes(FIGURES["score"](run))[:3]
+    for ax, snapshot in zip(axes, run.snapshots(3), strict=True):
+        (curve,) = _curves([ax], "exact")
+        x, y = curve[np.isfinite(curve[:, 1])].T
+        line = torch.stack([torch.from_numpy(x.copy()), torch.zeros(len(x), dtype=torch.float64)], dim=1)
+        np.testing.assert_allclose(y, run.problem.score(line, snapshot.t)[:, 0].numpy(), atol=1e-12)
+        assert len(x) > 200
+
+
+def test_particles_are_drawn_where_they_are(run_dir: RunDir) -> None:
+    run = RunRecord(run_dir("bkw_3d"))
+    axes = _axes(FIGURES["particles"](run))
+    for ax, snapshot in zip(axes, run.snapshots(4), strict=False):
+        drawn = np.asarray(ax.collections[0].get_offsets())
+        expected = snapshot.v[:, :2].numpy()
+        np.testing.assert_array_equal(drawn[drawn[:, 0].argsort()], expected[expected[:, 0].argsort()])
+
+
+def test_missing_columns_leave_their_panels_out(run_dir: RunDir, without_columns: Callable[..., Path]) -> None:
+    run = RunRecord(without_columns(run_dir("bkw_2d"), "rel_", "kl", "entropy", "cov_", "mass"))
+    drawn = {key for key, draw in FIGURES.items() if draw(run) is not None}
+    assert drawn == {"overview", "density", "particles", "score", "conservation"}
+    assert len(_axes(FIGURES["conservation"](run))) == 2
+
+
+def test_unfinished_run_is_drawn(run_dir: RunDir) -> None:
+    folder = run_dir("anisotropic_10d")
+    (folder / "summary.json").unlink()
+    lines = (folder / "metrics.csv").read_text().splitlines(keepends=True)
+    (folder / "metrics.csv").write_text("".join(lines[:2]) + lines[2][:7])
+    run = RunRecord(folder)
+    assert all(len(column) == 1 for column in run.metrics.values())
+    assert {key for key, draw in FIGURES.items() if draw(run) is not None} == EXPECTED["anisotropic_10d"]
