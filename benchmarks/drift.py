@@ -156,9 +156,7 @@ def main() -> None:
         writer = csv.DictWriter(file, keys)
         writer.writeheader()
         writer.writerows(rows)
-    print(
-        f"written to {options.out}; peak of this process {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:.0f} MiB"
-    )
+    print(f"written to {options.out}")
 
 
 if __name__ == "__main__":

@@ -19,10 +19,10 @@ RANDOM_FEATURES = {"tanh": TanhFeatures, "fourier": FourierFeatures}
 
 # Random features: one for every PARTICLES_PER_FEATURE particles, at most MOST_FEATURES.
 PARTICLES_PER_FEATURE = 10
-MOST_FEATURES = 200
+MOST_FEATURES = 128
 
 # Ridges tried, in units of the mean diagonal of the Gram matrix. Its rounding in float32 is of the order of
-# 1e-7 times 200 features in these units: a weaker ridge would be drowned by it.
+# 1e-7 times 128 features in these units: a weaker ridge would be drowned by it.
 RIDGES = torch.logspace(-4, 1, 11, dtype=torch.float64)
 FOLDS = 10
 
@@ -51,7 +51,7 @@ class ClosedFormScore(WhitenedScore):
     **Rule for the ridge.** Of 11 values between 1e-4 and 10 the one with the least implicit loss on held-out
     particles, in ten folds; but the Gaussian base alone unless that loss lies below the base's by three
     standard errors (over the folds), so that sampling noise does not buy features. Chosen at the first and at
-    every 25th call. **Rule for the features.** One per 10 particles, at most 200.
+    every 25th call. **Rule for the features.** One per 10 particles, at most 128 (and the central ones).
 
     Args:
         d: Velocity dimensions.
@@ -149,9 +149,9 @@ class ClosedFormScore(WhitenedScore):
         return s + value, jacobian + slope
 
     def _feature_count(self, particles: int) -> int:
-        if self.num_features is not None or isinstance(self.features, NetworkFeatures):
+        if self.num_features is not None:
             return self.features.most
-        return min(self.features.most, max(1, particles // PARTICLES_PER_FEATURE))
+        return min(self.features.most, self.features.fixed + max(1, particles // PARTICLES_PER_FEATURE))
 
     def _means(self, x: Tensor, w: Tensor, count: int, folds: int) -> _Means:
         """Particle means per fold (particle i belongs to fold i mod ``folds``), in bounded memory."""
@@ -215,7 +215,9 @@ class _Means(NamedTuple):
 def _minimisers(quadratic: _Quadratic, ridges: Tensor) -> Tensor:
     """Minimiser for each ridge, ``(L, m, d)``: one eigendecomposition serves them all."""
     values, vectors = torch.linalg.eigh(quadratic.gram)
-    shifted = values.clamp_min(0) + ridges.to(values)[:, None] * values.mean()
+    # If no feature varies at all (a network of dead units), nothing is added to the base.
+    unit = values.mean().clamp_min(torch.finfo(values.dtype).tiny)
+    shifted = values.clamp_min(0) + ridges.to(values)[:, None] * unit
     return -vectors @ ((vectors.T @ quadratic.linear) / shifted[:, :, None])
 
 

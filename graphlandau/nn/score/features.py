@@ -13,55 +13,82 @@ __all__ = ["FourierFeatures", "NetworkFeatures", "TanhFeatures"]
 # Units of the random hidden layer of TanhFeatures.
 HIDDEN = 64
 
+# Core radii of the central features of TanhFeatures, squared and per dimension.
+CORES = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0)
+
+# Factor on them, see TanhFeatures.
+CENTRAL_SCALE = 4.0
+
 
 class TanhFeatures(nn.Module):
-    r"""Random features of two layers, :math:`\Phi(x) = \tanh(V \tanh(\Omega x + b) + c)`.
+    r"""Random features of two layers, :math:`\tanh(V \tanh(\Omega x + b) + c)`, and a few central ones.
 
     A single random layer consists of ridges across the whole space and needs very many of them for a
-    structure around a point, such as the hole in the middle of a ring; a second one makes them local. Rows of
-    :math:`\Omega` have length 1.5 and directions in random orthonormal sets (Haar); :math:`b = -1.5\,n` with
-    standard normal :math:`n` puts the steps where the particles are; entries of :math:`V` have variance
-    :math:`4 / 64`, those of :math:`c` are standard normal. ``seed`` fixes the draw; the first ``count``
-    features are the same for every ``count``.
+    structure around a point; a second one makes them local. Rows of :math:`\Omega` have length 1.5 and directions in
+    random orthonormal sets (Haar); :math:`b = -1.5\,n` with standard normal :math:`n` puts the steps where the
+    particles are; entries of :math:`V` have variance :math:`4 / 64`, those of :math:`c` are standard normal. ``seed``
+    fixes the draw; the first ``count`` features are the same for every ``count``.
+
+    The point that many distributions are structured around is their own mean (shells, rings, cores with heavy tails):
+    :math:`4 x_b / \sqrt{1 + |x|^2 / (q_j d)}` for six :math:`q_j` between 0.01 and 3 are always among the features; the
+    factor makes the ridge weigh the few of them 16 times less than the many random ones.
     """
 
     frequency: Tensor
     phase: Tensor
     mixing: Tensor
     offset: Tensor
+    core: Tensor
 
     def __init__(self, d: int, most: int, seed: int) -> None:
         super().__init__()
-        self.most = most
+        self.fixed, self.most = d * len(CORES), d * len(CORES) + most
         generator = torch.Generator().manual_seed(seed)
         self.register_buffer("frequency", 1.5 * _directions(d, HIDDEN, generator))
         self.register_buffer("phase", 1.5 * _normal(generator, HIDDEN))
         self.register_buffer("mixing", 2 / math.sqrt(HIDDEN) * _normal(generator, most, HIDDEN))
         self.register_buffer("offset", _normal(generator, most))
+        self.register_buffer("core", d * torch.tensor(CORES, dtype=torch.float64))
 
     def forward(self, x: Tensor) -> Tensor:
         """Features ``(N, most)``."""
-        return self._layers(x, self.most)[1]
+        central = _central(x, self.core.to(x))[0]
+        return torch.cat([central, self._layers(x, len(self.offset))[1]], dim=1)
 
     def value_and_mean_gradient(self, x: Tensor, w: Tensor, count: int) -> tuple[Tensor, Tensor]:
         r"""First ``count`` features ``(N, count)`` and :math:`\sum_i w_i \nabla\Phi(x_i)`, ``(count, d)``."""
-        hidden, value = self._layers(x, count)
+        central, central_gradient = _central(x, self.core.to(x))
+        hidden, value = self._layers(x, count - central.size(1))
         # sum_i w_i Phi'_ik H'_ih V_kh Omega_hb: the sum over particles is one matrix product.
         joint = (w[:, None] * (1 - value * value)).T @ (1 - hidden * hidden)
-        return value, (joint * self.mixing[:count].to(x)) @ self.frequency.to(x)
+        gradient = (joint * self.mixing[: value.size(1)].to(x)) @ self.frequency.to(x)
+        mean_gradient = torch.tensordot(w, central_gradient, dims=1)
+        return torch.cat([central, value], dim=1), torch.cat([mean_gradient, gradient])
 
     def value_and_jacobian(self, x: Tensor, coefficients: Tensor) -> tuple[Tensor, Tensor]:
         r"""The field :math:`W^\top \Phi` ``(N, d)`` and its Jacobian ``(N, d, d)``."""
-        hidden, value = self._layers(x, self.most)
+        central, central_gradient = _central(x, self.core.to(x))
+        first, rest = coefficients.split([central.size(1), len(self.offset)])
+        hidden, value = self._layers(x, len(rest))
         slope, hidden_slope = 1 - value * value, 1 - hidden * hidden
         mixing, frequency = self.mixing.to(x), self.frequency.to(x)
-        rows = [(hidden_slope * (slope @ (c[:, None] * mixing))) @ frequency for c in coefficients.unbind(1)]
-        return value @ coefficients, torch.stack(rows, dim=1)
+        rows = [(hidden_slope * (slope @ (c[:, None] * mixing))) @ frequency for c in rest.unbind(1)]
+        jacobian = torch.stack(rows, dim=1) + torch.einsum("ka,nkb->nab", first, central_gradient)
+        return value @ rest + central @ first, jacobian
 
     def _layers(self, x: Tensor, count: int) -> tuple[Tensor, Tensor]:
         hidden = torch.tanh(torch.addmm(self.phase.to(x), x, self.frequency.to(x).T))
         value = torch.tanh(torch.addmm(self.offset[:count].to(x), hidden, self.mixing[:count].to(x).T))
         return hidden, value
+
+
+def _central(x: Tensor, core: Tensor) -> tuple[Tensor, Tensor]:
+    r"""Fields :math:`4 x_b / \sqrt{1 + |x|^2 / q}`, ``(N, cores * d)``, and their gradients ``(N, cores * d, d)``."""
+    shape = (1 + x.square().sum(1, keepdim=True) / core).rsqrt()
+    slope = -(shape**3) / core
+    eye = torch.eye(x.size(1), dtype=x.dtype, device=x.device)
+    gradient = shape[:, :, None, None] * eye + slope[:, :, None, None] * (x[:, :, None] * x[:, None, :])[:, None]
+    return CENTRAL_SCALE * (shape[:, :, None] * x[:, None, :]).flatten(1), CENTRAL_SCALE * gradient.flatten(1, 2)
 
 
 class FourierFeatures(nn.Module):
@@ -76,7 +103,7 @@ class FourierFeatures(nn.Module):
 
     def __init__(self, d: int, most: int, seed: int) -> None:
         super().__init__()
-        self.most = most
+        self.fixed, self.most = 0, most
         generator = torch.Generator().manual_seed(seed)
         length = _normal(generator, most, 2).norm(dim=1, keepdim=True)
         self.register_buffer("frequency", length * _directions(d, most, generator))
@@ -130,6 +157,7 @@ class NetworkFeatures(nn.Module):
             got = tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
             raise ValueError(f"'features' must map (N, {d}) to (N, m) (got {got} for (3, {d}))")
         self.network, self.most = network, value.size(1)
+        self.fixed = self.most
 
     def forward(self, x: Tensor) -> Tensor:
         """Features ``(N, m)``."""
