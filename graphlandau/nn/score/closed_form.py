@@ -19,10 +19,10 @@ RANDOM_FEATURES = {"tanh": TanhFeatures, "fourier": FourierFeatures}
 
 # Random features: one for every PARTICLES_PER_FEATURE particles, at most MOST_FEATURES.
 PARTICLES_PER_FEATURE = 10
-MOST_FEATURES = 128
+MOST_FEATURES = 96
 
 # Ridges tried, in units of the mean diagonal of the Gram matrix. Its rounding in float32 is of the order of
-# 1e-7 times 128 features in these units: a weaker ridge would be drowned by it.
+# 1e-7 times 100 features in these units: a weaker ridge would be drowned by it.
 RIDGES = torch.logspace(-4, 1, 11, dtype=torch.float64)
 FOLDS = 10
 
@@ -51,7 +51,7 @@ class ClosedFormScore(WhitenedScore):
     **Rule for the ridge.** Of 11 values between 1e-4 and 10 the one with the least implicit loss on held-out
     particles, in ten folds; but the Gaussian base alone unless that loss lies below the base's by three
     standard errors (over the folds), so that sampling noise does not buy features. Chosen at the first and at
-    every 25th call. **Rule for the features.** One per 10 particles, at most 128 (and the central ones).
+    every 25th call. **Rule for the features.** One per 10 particles, at most 96 (and the central ones).
 
     Args:
         d: Velocity dimensions.

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 __all__ = ["FourierFeatures", "NetworkFeatures", "TanhFeatures"]
 
 # Units of the random hidden layer of TanhFeatures.
-HIDDEN = 64
+HIDDEN = 48
 
 # Core radii of the central features of TanhFeatures, squared and per dimension.
 CORES = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0)
@@ -26,7 +26,7 @@ class TanhFeatures(nn.Module):
     A single random layer consists of ridges across the whole space and needs very many of them for a
     structure around a point; a second one makes them local. Rows of :math:`\Omega` have length 1.5 and directions in
     random orthonormal sets (Haar); :math:`b = -1.5\,n` with standard normal :math:`n` puts the steps where the
-    particles are; entries of :math:`V` have variance :math:`4 / 64`, those of :math:`c` are standard normal. ``seed``
+    particles are; entries of :math:`V` have variance :math:`4 / 48`, those of :math:`c` are standard normal. ``seed``
     fixes the draw; the first ``count`` features are the same for every ``count``.
 
     The point that many distributions are structured around is their own mean (shells, rings, cores with heavy tails):
