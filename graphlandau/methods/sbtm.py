@@ -17,14 +17,18 @@ from graphlandau.validation import require_integer, require_one_of, require_posi
 
 __all__ = ["SBTM"]
 
+# Every so many-th particle is not trained on but judges the training.
+HOLD_OUT = 5
+
 
 class SBTM(LandauTransport):
     r"""Score-based transport modelling: a score model follows the particles, the particles follow its score.
 
     At every time step the model is fitted to the particles by score matching, warm-started from the step before.
     Models with a method ``solve`` (closed form) are minimised exactly; all others take ``steps`` Adam
-    steps on ``objective``. At the start a trained model is fitted to the known initial score until
-    :math:`\sum|s - s^*|^2 / \sum|s^*|^2 \le` ``initial_tolerance``.
+    steps on ``objective`` over four fifths of the particles, which are taken back if the loss of the last fifth does
+    not fall: a few particles cannot be learned by heart. At the start a trained model is fitted to the known initial
+    score until :math:`\sum|s - s^*|^2 / \sum|s^*|^2 \le` ``initial_tolerance``.
 
     Args:
         score: Score model, or any ``nn.Module`` that maps :math:`(N, d) \to (N, d)`.
@@ -68,6 +72,8 @@ class SBTM(LandauTransport):
         seed: int = 0,
     ) -> None:
         super().__init__(integrator=integrator, batch_size=batch_size, log_det=log_det, backend=backend, seed=seed)
+        if not isinstance(score, nn.Module):
+            raise ValueError(f"'score' must be a torch.nn.Module (got {type(score).__name__})")
         # Any module until prepare() gives it the calling convention of a score model.
         self.model = cast(ScoreModel, score)
         self.objective = require_one_of("objective", objective, ("implicit", "hutchinson", "denoising"))
@@ -88,7 +94,7 @@ class SBTM(LandauTransport):
     def prepare(self, state: Data, problem: Problem) -> None:
         """Put the model on the particles' device and dtype and build its optimiser."""
         super().prepare(state, problem)
-        self.model = as_score_model(self.model, problem.d).to(state.v.device, state.v.dtype)
+        self.model = as_score_model(self.model, problem.d).to(state.v.device, state.v.dtype).eval()
         parameters = [p for p in self.model.parameters() if p.requires_grad]
         if parameters and not isinstance(self.model, Solvable):
             self.optimiser = torch.optim.Adam(parameters, lr=self.learning_rate)
@@ -125,11 +131,33 @@ class SBTM(LandauTransport):
         else:
             model.condition(state.v, weight)
             if self.trains:
-                loss = self._loss(state.v)
-                self._descend(state, self.steps, lambda batch, index: loss(model, batch))
+                self._train(state)
         if self.log_det == "none":
             return model(state.v), None
         return model.value_and_jacobian(state.v)
+
+    def _train(self, state: Data) -> None:
+        """Take gradient steps on four fifths of the particles; take them back unless the last fifth agrees."""
+        loss = self._loss(state.v)
+        held_out = torch.zeros(state.v.size(0), dtype=torch.bool, device=state.v.device)
+        held_out[::HOLD_OUT] = True
+        judges = _subset(state, held_out)
+
+        @torch.no_grad()
+        def judge() -> float:
+            # The same probes before and after: only the model differs.
+            random_state = self.generator.get_state()
+            value = float(loss(self.model, judges))
+            self.generator.set_state(random_state)
+            return value
+
+        before, weights = judge(), [p.detach().clone() for p in self.model.parameters()]
+        self._descend(_subset(state, ~held_out), self.steps, lambda batch, index: loss(self.model, batch))
+        if not judge() < before:
+            with torch.no_grad():
+                for parameter, weight in zip(self.model.parameters(), weights, strict=True):
+                    parameter.copy_(weight)
+        self.model.judge(judges.v, judges.get("weight"))
 
     def _loss(self, v: Tensor) -> Callable[[ScoreModel, Data], Tensor]:
         if self.objective == "implicit":
@@ -150,19 +178,19 @@ class SBTM(LandauTransport):
     ) -> None:
         """Take Adam steps on ``loss`` of random minibatches."""
         assert self.optimiser is not None
-        n, weight = state.v.size(0), state.get("weight")
+        n = state.v.size(0)
         size = n if self.minibatch is None else min(self.minibatch, n)
         for step in range(steps):
             if step % check_every == 0 and stop():
                 return
+            self.model.train()
             index = torch.randperm(n, generator=self.generator, device=state.v.device)[:size]
-            batch = Data(v=state.v[index])
-            if weight is not None:
-                batch.weight = weight[index]
+            batch = _subset(state, index)
             with torch.enable_grad():
                 self.optimiser.zero_grad()
                 loss(batch, index).backward()
                 self.optimiser.step()
+            self.model.eval()
 
     @torch.no_grad()
     def _relative_error(self, state: Data, target: Tensor) -> float:
@@ -188,6 +216,13 @@ class SBTM(LandauTransport):
                 state.setdefault(int(index), {})[name] = x
             groups = self.optimiser.state_dict()["param_groups"]
             self.optimiser.load_state_dict({"state": state, "param_groups": groups})
+
+
+def _subset(state: Data, index: Tensor) -> Data:
+    subset = Data(v=state.v[index])
+    if "weight" in state:
+        subset.weight = state.weight[index]
+    return subset
 
 
 def _below(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:

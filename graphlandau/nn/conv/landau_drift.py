@@ -29,7 +29,8 @@ class LandauDrift(PairwiseLayer):
     Sums over all pairs, over the pairs inside each block of ``batch``, or over the edges :math:`j \to i` of
     ``edge_index``. If every pair is present in both directions, then for *any* vector field ``s`` momentum
     :math:`\sum_i w_i U_i = 0`, energy :math:`\sum_i w_i v_i \cdot U_i = 0`, and
-    :math:`\sum_i w_i s_i \cdot U_i \le 0`. A kNN graph is directed: symmetrise it, or these are lost.
+    :math:`\sum_i w_i s_i \cdot U_i \le 0`. In float32 distances must stay below about 1e18, where squares overflow.
+    A kNN graph is directed: symmetrise it, or these are lost.
     Dimensionless, as in the papers.
 
     Args:
@@ -127,8 +128,9 @@ class LandauDrift(PairwiseLayer):
     ) -> Float[Tensor, "N d d"]:
         r""":math:`\nabla U(v_i)` given the Jacobian of the score; ``graph`` is what ``forward`` takes."""
         by_v, by_s = self.partials(v, s, **graph)
-        if jac_s.shape != by_s.shape:
-            raise ValueError(f"'jac_s' must have shape {tuple(by_s.shape)} (got {tuple(jac_s.shape)})")
+        if jac_s.shape != by_s.shape or jac_s.dtype != by_s.dtype:
+            want = f"{tuple(by_s.shape)} and dtype {by_s.dtype}"
+            raise ValueError(f"'jac_s' must have shape {want} (got {tuple(jac_s.shape)}, {jac_s.dtype})")
         return by_v + by_s @ jac_s
 
     def divergence(

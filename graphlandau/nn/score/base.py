@@ -47,6 +47,9 @@ class ScoreModel(nn.Module):
     def condition(self, v: Float[Tensor, "N d"], weight: Float[Tensor, " N"] | None = None) -> None:
         """Adapt what needs no gradient (a Gaussian base) to the particles; by default there is nothing to adapt."""
 
+    def judge(self, v: Float[Tensor, "N d"], weight: Float[Tensor, " N"] | None = None) -> None:
+        """Decide by particles that were not trained on how far to trust the training; by default it is trusted."""
+
     def value_and_jacobian(self, v: Float[Tensor, "N d"]) -> tuple[Float[Tensor, "N d"], Float[Tensor, "N d d"]]:
         """Score and Jacobian in one pass.
 
@@ -116,31 +119,36 @@ def as_score_model(module: nn.Module, d: int) -> ScoreModel:
         torch.Size([5, 2, 2])
         >>> as_score_model(torch.nn.Linear(2, 3), d=2)
         Traceback (most recent call last):
-        ValueError: 'score' must map (N, 2) to (N, 2) (Linear returned shape (8, 3) for (8, 2))
+        ValueError: 'score' must map (N, 2) to (N, 2) (Linear returned shape (8, 3), torch.float32 for (8, 2), torch.float32)
     """
     if not isinstance(module, nn.Module):
         raise ValueError(f"'score' must be a torch.nn.Module (got {type(module).__name__})")
-    if isinstance(module, ScoreModel):
-        if module.d != d:
-            raise ValueError(f"'score' must have d = {d} (got a {type(module).__name__} with d = {module.d})")
-        return module
     name = type(module).__name__
+    if isinstance(module, ScoreModel) and getattr(module, "d", None) != d:
+        raise ValueError(f"'score' must have d = {d} (got a {name} with d = {getattr(module, 'd', None)})")
     like = next((x for x in [*module.parameters(), *module.buffers()] if x.is_floating_point()), torch.empty(0))
     generator = torch.Generator().manual_seed(0)
     v = torch.randn(8, d, generator=generator).to(like)
     moved = v.clone()
     moved[0] = -2 * v[0] + 1
     with torch.no_grad(), torch.random.fork_rng():
-        trial = copy.deepcopy(module)
+        trial = copy.deepcopy(module).eval()
         try:
-            s, s_moved = trial(v), trial(moved)
-        except Exception as error:
+            s, again, s_moved = trial(v), trial(v), trial(moved)
+        except Exception as error:  # a module that is no score model may fail in any way
             raise ValueError(
                 f"'score' must map (N, {d}) to (N, {d}) ({name} failed on ({v.size(0)}, {d}): {error})"
             ) from error
-    if not isinstance(s, Tensor) or s.shape != v.shape:
-        got = f"shape {tuple(s.shape)}" if isinstance(s, Tensor) else type(s).__name__
-        raise ValueError(f"'score' must map (N, {d}) to (N, {d}) ({name} returned {got} for {tuple(v.shape)})")
+    if not isinstance(s, Tensor) or s.shape != v.shape or s.dtype != v.dtype:
+        got = f"shape {tuple(s.shape)}, {s.dtype}" if isinstance(s, Tensor) else type(s).__name__
+        tried = f"{tuple(v.shape)}, {v.dtype}"
+        raise ValueError(f"'score' must map (N, {d}) to (N, {d}) ({name} returned {got} for {tried})")
+    if not bool(torch.isfinite(s).all()):
+        raise ValueError(f"'score' must return finite values ({name} did not, for standard normal velocities)")
+    if not torch.equal(s, again):
+        raise ValueError(f"'score' must be a function of the velocities ({name} gave two answers: is it random?)")
+    if isinstance(module, ScoreModel):
+        return module
     # Rounding of a matrix product may depend on nothing but its own row; leave room for kernels where it does.
     tolerance = 1e3 * torch.finfo(s.dtype).eps * (1 + s.abs().max())
     pointwise = bool(((s - s_moved)[1:].abs() <= tolerance).all())

@@ -55,8 +55,8 @@ class ClosedFormScore(WhitenedScore):
 
     Args:
         d: Velocity dimensions.
-        features: ``"tanh"`` (two random layers) or ``"fourier"`` (random cosines), or a network
-            :math:`(N, d) \to (N, m)` of whitened velocities (the last hidden layer of a trained model, say).
+        features: ``"tanh"`` (two random layers) or ``"fourier"`` (random cosines); in Python also a network
+            :math:`(N, d) \to (N, m)` of whitened velocities, such as the last hidden layer of a trained model.
         num_features: Number of random features, instead of the rule.
         ridge: :math:`\lambda`, instead of the rule.
         seed: Seed of the random features.
@@ -167,6 +167,9 @@ class ClosedFormScore(WhitenedScore):
             grams.append(gram)
             gradients.append(gradient)
         gram, gradient = torch.stack(grams), torch.stack(gradients)
+        # With very few particles, or weights of zero, a fold can be empty.
+        full = gram[:, -1, -1] > 0
+        gram, gradient = gram[full], gradient[full]
         mass = gram[:, -1, -1, None, None]
         return _Means(gram / mass, gradient / mass, mass)
 
@@ -223,14 +226,17 @@ def _minimisers(quadratic: _Quadratic, ridges: Tensor) -> Tensor:
 
 def _select(folds: _Means, total: _Means) -> float:
     """The ridge by the rule of the class, infinite for the base alone."""
+    count = len(folds.mass)
+    if count < FOLDS:
+        return math.inf
     gains = []
-    for k in range(FOLDS):
+    for k in range(count):
         train = folds.mean(leave_out=k)
         projection = train.projection()
         held_out = _Means(folds.gram[k], folds.gradient[k], folds.mass[k]).orthogonal(projection)
         gains.append(held_out.loss(_minimisers(train.orthogonal(projection), RIDGES)))
     loss = torch.stack(gains)
-    mean, error = loss.mean(0), loss.std(0) / math.sqrt(FOLDS)
+    mean, error = loss.mean(0), loss.std(0) / math.sqrt(count)
     best = int(mean.argmin())
     if mean[best] + 3 * error[best] >= 0:
         return math.inf

@@ -7,7 +7,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from graphlandau.nn.score.base import ScoreModel
-from graphlandau.validation import require_velocities, require_weight
+from graphlandau.validation import require_integer, require_velocities, require_weight
 
 __all__ = ["GaussianScore", "WhitenedScore"]
 
@@ -29,9 +29,7 @@ class WhitenedScore(ScoreModel):
 
     def __init__(self, d: int) -> None:
         super().__init__()
-        if not isinstance(d, int) or d < 1:
-            raise ValueError(f"'d' must be a positive integer (got {d!r})")
-        self.d = d
+        self.d = require_integer("d", d, minimum=1)
         self.register_buffer("mean", torch.zeros(d, dtype=torch.float64))
         self.register_buffer("whitening", torch.eye(d, dtype=torch.float64))
 
