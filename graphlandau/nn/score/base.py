@@ -119,7 +119,7 @@ def as_score_model(module: nn.Module, d: int) -> ScoreModel:
         torch.Size([5, 2, 2])
         >>> as_score_model(torch.nn.Linear(2, 3), d=2)
         Traceback (most recent call last):
-        ValueError: 'score' must map (N, 2) to (N, 2) (Linear returned shape (8, 3), torch.float32 for (8, 2), torch.float32)
+        ValueError: 'score' must map (N, 2) to (N, 2) (Linear returned (8, 3) float32 for (8, 2) float32)
     """
     if not isinstance(module, nn.Module):
         raise ValueError(f"'score' must be a torch.nn.Module (got {type(module).__name__})")
@@ -140,9 +140,8 @@ def as_score_model(module: nn.Module, d: int) -> ScoreModel:
                 f"'score' must map (N, {d}) to (N, {d}) ({name} failed on ({v.size(0)}, {d}): {error})"
             ) from error
     if not isinstance(s, Tensor) or s.shape != v.shape or s.dtype != v.dtype:
-        got = f"shape {tuple(s.shape)}, {s.dtype}" if isinstance(s, Tensor) else type(s).__name__
-        tried = f"{tuple(v.shape)}, {v.dtype}"
-        raise ValueError(f"'score' must map (N, {d}) to (N, {d}) ({name} returned {got} for {tried})")
+        got = _shape_and_dtype(s) if isinstance(s, Tensor) else type(s).__name__
+        raise ValueError(f"'score' must map (N, {d}) to (N, {d}) ({name} returned {got} for {_shape_and_dtype(v)})")
     if not bool(torch.isfinite(s).all()):
         raise ValueError(f"'score' must return finite values ({name} did not, for standard normal velocities)")
     if not torch.equal(s, again):
@@ -153,3 +152,7 @@ def as_score_model(module: nn.Module, d: int) -> ScoreModel:
     tolerance = 1e3 * torch.finfo(s.dtype).eps * (1 + s.abs().max())
     pointwise = bool(((s - s_moved)[1:].abs() <= tolerance).all())
     return _ModuleScore(module, d, pointwise)
+
+
+def _shape_and_dtype(x: Tensor) -> str:
+    return f"{tuple(x.shape)} {str(x.dtype).removeprefix('torch.')}"

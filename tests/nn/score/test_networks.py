@@ -98,7 +98,7 @@ def test_a_module_that_couples_particles_is_found_out():
 @pytest.mark.parametrize(
     ("module", "message"),
     [
-        (torch.nn.Linear(2, 3), r"returned shape \(8, 3\)"),
+        (torch.nn.Linear(2, 3), r"returned \(8, 3\) float32"),
         (torch.nn.Linear(3, 3), "failed on"),
         (MLPScore(3), "must have d = 2"),
         (torch.nn.LSTM(2, 2), "returned tuple"),
