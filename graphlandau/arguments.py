@@ -20,20 +20,21 @@ __all__ = ["METHOD_OPTIONS", "describe_type", "known_keys", "parse_values", "rea
 
 # Options of the method that may be written without the prefix "method.".
 METHOD_OPTIONS = ("backend", "integrator", "batch_size", "log_det")
+FLAGS = ("help", "print_config")
 
 
 def read_arguments(argv: Sequence[str]) -> dict[str, list[str]]:
-    """Read ``--key value`` and ``--key=value`` pairs; a key without a value has none in its list.
+    """Read ``--key value`` and ``--key=value`` pairs; ``--help`` (``-h``) and ``--print_config`` need no value.
 
     Raises:
-        ValueError: If something is not preceded by its key.
+        ValueError: If something is not preceded by its key, or a key has no value.
 
     Example:
         >>> read_arguments(["--dt", "0.1", "--problem.gamma=-3", "--print_config"])
         {'dt': ['0.1'], 'problem.gamma': ['-3'], 'print_config': []}
     """
     pairs: dict[str, list[str]] = {}
-    tokens = list(argv)
+    tokens = ["--help" if token == "-h" else token for token in argv]
     while tokens:
         token = tokens.pop(0)
         if not token.startswith("--"):
@@ -41,6 +42,8 @@ def read_arguments(argv: Sequence[str]) -> dict[str, list[str]]:
         key, equals, value = token[2:].partition("=")
         if not equals and tokens and not tokens[0].startswith("--"):
             equals, value = "=", tokens.pop(0)
+        if not equals and key not in FLAGS:
+            raise ValueError(f"'{key}' needs a value (got none)")
         pairs.setdefault(key, []).extend([value] if equals else [])
     return pairs
 
@@ -110,6 +113,7 @@ def parse_values(parser: ArgumentParser, values: Mapping[str, Any]) -> Namespace
     for key, value in values.items():
         if ".".join(key.split(".")[:2]) not in known:
             raise ValueError(f"'{key}' is not a known key (got {value!r}); {_suggest_key(key, known)}")
+        value = _as_integer(value) if key in known and _is_integer(known[key]._typehint) else value
         argv.append(f"--{key}={value if isinstance(value, str) else json.dumps(value)}")
     try:
         return parser.parse_args(argv)
@@ -124,8 +128,23 @@ def parse_values(parser: ArgumentParser, values: Mapping[str, Any]) -> Namespace
         raise ValueError(message) from error
 
 
+def _is_integer(hint: Any) -> bool:
+    return hint is int or set(typing.get_args(hint)) == {int, type(None)}
+
+
+def _as_integer(value: Any) -> Any:
+    """Return ``1e4`` or ``10000.0``, as text or number, as the integer that it is; all else as it came."""
+    if isinstance(value, bool | int) or not re.fullmatch(r"[+-]?\d+(\.\d*)?(e\+?\d+)?", str(value).lower()):
+        return value
+    if isinstance(value, str) and value.lstrip("+-").isdecimal():
+        return value  # a float would lose its last digits
+    return int(float(value)) if float(value).is_integer() else value
+
+
 def _suggest_key(key: str, known: Mapping[str, Any]) -> str:
     group, dot, name = key.partition(".")
+    if dot and group not in GROUPS:
+        return suggest(group, GROUPS)
     if not dot:
         return suggest(key, [*GROUPS, *METHOD_OPTIONS, *(k for k in known if "." not in k)])
     return suggest(name, [k.partition(".")[2] for k in known if k.startswith(f"{group}.")], f"{group}.")

@@ -11,6 +11,8 @@ from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import graphlandau
+
 if TYPE_CHECKING:
     from graphlandau.config import RunConfig
     from graphlandau.simulation import Simulation
@@ -21,10 +23,11 @@ __all__ = ["main"]
 
 USAGE = """usage: graphlandau run --problem NAME --method NAME [--score NAME] [--KEY VALUE ...]
        graphlandau run --config FILE [--KEY VALUE ...]
-       graphlandau run --resume RUN_DIR [--t_end LATER]
+       graphlandau run --resume RUN_DIR [--t_end LATER] [--threads NUMBER]
        graphlandau list            problems, methods, scores, backends, experiments
        graphlandau plot RUN_DIR    draw the figures of a run
        graphlandau doctor          what works on this machine
+       graphlandau --version
 
 A NAME is one of `graphlandau list`, or the import path of a class of your own (my_lab.nets.MyScore).
 `graphlandau run --problem NAME --method NAME --help` lists every KEY; `--print_config` shows the run."""
@@ -40,6 +43,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     argv = list(sys.argv[1:] if argv is None else argv)
     if not argv or argv[0] in ("-h", "--help"):
         print(USAGE)
+        return 0
+    if argv[0] == "--version":
+        print(graphlandau.__version__)
         return 0
     commands: dict[str, Callable[[list[str]], int]] = {
         "run": _run,
@@ -114,14 +120,16 @@ def _resume(given: Mapping[str, list[str]]) -> int:
     from graphlandau.config import compose
     from graphlandau.run_folder import RunFolder
 
-    if not given["resume"]:
-        raise ValueError("'resume' needs the folder of a run (got none)")
     name = given["resume"][-1]
-    for key in given.keys() - {"resume", "t_end"}:
-        raise ValueError(f"'{key}' must not be given with --resume, which takes it from {name}/config.yaml")
+    others = sorted(given.keys() - {"resume", "t_end", "threads"})
+    if others:
+        keys = ", ".join(f"'{key}'" for key in others)
+        raise ValueError(f"{keys} must not be given with --resume, which reads {name}/config.yaml")
     folder = RunFolder.open(name)
     try:
         recorded = {"config": [str(folder.config)]}
+        if "threads" in given:  # another machine may have fewer
+            recorded["threads"] = given["threads"]
         config = compose(recorded)
         if "t_end" in given:
             before, config = config.options.t_end, compose({**recorded, "t_end": given["t_end"]})
@@ -155,6 +163,10 @@ def _execute(simulation: Simulation, config: RunConfig, new_in: Path | None = No
     try:
         result = simulation.run()
     except DivergedError as error:
+        if new_in is not None and simulation.step == 0:
+            if not simulation.rows:
+                folder.discard()
+            return _fail(f"{error}; change the input", 1)
         return _fail(f"{error}; the last checkpoint is kept in {folder.path}", 1)
     except KeyboardInterrupt:
         where = f"at step {simulation.step} of {simulation.steps}"
@@ -165,11 +177,22 @@ def _execute(simulation: Simulation, config: RunConfig, new_in: Path | None = No
         if new_in is not None:
             folder.discard()
         raise
+    except Exception as error:  # a full disk or memory, or whatever a user's own classes raise
+        reason = _first_line(error)
+        if new_in is not None and not simulation.rows:
+            folder.discard()
+            return _fail(f"the run could not start ({reason})", 2)
+        return _fail(f"{reason} at step {simulation.step} of {simulation.steps}; once cured: {resume}", 1)
     finally:
         folder.close()
     print(_report(result.summary))
     print(f"  {'folder':<28}{folder.path}")
     return _draw(folder.path) if config.options.figures else 0
+
+
+def _first_line(error: Exception) -> str:
+    """Return the type of an error and the first line of what it says."""
+    return ": ".join([type(error).__name__, *str(error).strip().splitlines()[:1]])
 
 
 def _report(summary: Mapping[str, Any]) -> str:

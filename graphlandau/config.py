@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
+import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,11 +15,11 @@ import yaml
 from jsonargparse import ArgumentParser
 
 import graphlandau
-from graphlandau.arguments import METHOD_OPTIONS, describe_type, known_keys, parse_values, read_yaml
+from graphlandau.arguments import FLAGS, METHOD_OPTIONS, describe_type, known_keys, parse_values, read_yaml
 from graphlandau.nn.score import as_score_model
 from graphlandau.presets import GROUPS, Choice, choose, import_class, preset_label, preset_names, suggest
 from graphlandau.problems import Problem
-from graphlandau.simulation import Simulation
+from graphlandau.simulation import Simulation, require_device, require_seed
 from graphlandau.validation import require_integer
 
 __all__ = ["RunConfig", "RunOptions", "compose", "help_text", "run_parser"]
@@ -36,7 +37,7 @@ class RunOptions:
         particles: Number of particles, at least 2.
         t_end: Final time.
         dt: Time step; must divide the interval.
-        seed: Seed of particles, networks and random batches.
+        seed: Seed of particles, networks and random batches, from 0 to 2**63 - 1.
         out: Folder of the run, new or empty; runs/<problem>-<method>-<score> unless given.
         device: auto, cpu, cuda, cuda:1, ...
         dtype: Floating-point type.
@@ -111,10 +112,11 @@ class RunConfig:
         return {g: preset_label(g, self.choices[g]) if g in self.choices else None for g in GROUPS}
 
     def to_yaml(self) -> str:
-        """Return the text of ``config.yaml``."""
+        """Return the text of ``config.yaml``; it leaves the folder out, so that a rerun takes a new one."""
         groups = {g: {"class_path": c.class_path, "init_args": c.init_args} for g, c in self.choices.items()}
         header = f"# graphlandau {graphlandau.__version__}, torch {torch.__version__}\n"
-        return header + yaml.safe_dump(groups | vars(self.options), sort_keys=False)
+        options = {key: value for key, value in vars(self.options).items() if key != "out"}
+        return header + yaml.safe_dump(groups | options, sort_keys=False)
 
     def simulation(self, **options: Any) -> Simulation:
         """Build score model, method and simulation; networks are initialised from the seed.
@@ -156,16 +158,13 @@ class RunConfig:
 def _gather(arguments: Mapping[str, list[str]]) -> tuple[dict[str, Choice], dict[str, Any], dict[str, str]]:
     given = dict(arguments)
     sources: list[Mapping[str, Any]] = [read_yaml(name) for name in given.pop("config", [])]
-    for key, values in given.items():
-        if not values:
-            raise ValueError(f"'{key}' needs a value (got none)")
     command_line = {key: values[-1] for key, values in given.items()}
     return *_merge([*sources, command_line]), command_line
 
 
 def help_text(arguments: Mapping[str, list[str]]) -> str:
     """Return a line for every key of the chosen classes and of the run: type, default, meaning."""
-    choices, _, _ = _gather({key: values for key, values in arguments.items() if key != "help"})
+    choices, _, _ = _gather({key: values for key, values in arguments.items() if key not in FLAGS})
     lines = []
     for key, action in known_keys(run_parser(choices)).items():
         default = "" if action.default is None else f", default {action.default}"
@@ -194,6 +193,8 @@ def compose(arguments: Mapping[str, list[str]]) -> RunConfig:
 
 
 def _resolve(choices: dict[str, Choice], options: dict[str, Any]) -> RunConfig:
+    if options.get("out") is not None and not str(options["out"]).strip():
+        raise ValueError(f"'out' must name a folder (got {options['out']!r})")
     parser = run_parser(choices)
     arguments = {f"{g}.{name}": value for g, c in choices.items() for name, value in c.init_args.items()}
     namespace = parse_values(parser, arguments | options)
@@ -202,14 +203,32 @@ def _resolve(choices: dict[str, Choice], options: dict[str, Any]) -> RunConfig:
     built = parser.instantiate(namespace)
     instances = {g: dict(vars(built[g])) if g in built else {} for g in choices}
     problem = _construct("problem", resolved["problem"], instances["problem"])
+    _fill_in(resolved["problem"].init_args, problem)
     run = RunOptions(**{key: written[key] for key in OPTIONS})
     run.particles = problem.particles if run.particles is None else run.particles
     run.t_end = problem.t_end if run.t_end is None else run.t_end
     run.dt = problem.dt if run.dt is None else run.dt
+    run.seed = require_seed(run.seed)
     run.device = _device(run.device)
-    threads = torch.get_num_threads() if run.threads is None else run.threads
-    run.threads = require_integer("threads", threads, minimum=1)
+    run.threads = _threads(run.threads)
     return RunConfig(resolved, run, instances, problem)
+
+
+def _fill_in(arguments: dict[str, Any], problem: Problem) -> None:
+    """Give arguments left to the problem (``None``) the numbers it has taken for them."""
+    for name, value in arguments.items():
+        taken = getattr(problem, name, None)
+        if value is None and isinstance(taken, int | float) and not isinstance(taken, bool):
+            arguments[name] = taken
+
+
+def _threads(threads: int | None) -> int:
+    most = os.cpu_count() or 1
+    if threads is None:
+        return min(torch.get_num_threads(), most)
+    if require_integer("threads", threads, minimum=1) > most:
+        raise ValueError(f"'threads' must be at most {most}, the processors of this machine (got {threads})")
+    return threads
 
 
 def _parameters(group: str, choice: Choice) -> Mapping[str, inspect.Parameter]:
@@ -232,6 +251,7 @@ def _construct(group: str, choice: Choice, arguments: Mapping[str, Any]) -> Any:
 def _device(name: str) -> str:
     if name == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
+    require_device(name)
     try:
         torch.empty(0, device=name)
     except (RuntimeError, AssertionError) as error:  # torch asserts when it is built without CUDA

@@ -76,6 +76,8 @@ class DensityErrors(Callback):
         """Start the particles of the floor with those of the run, or where the checkpoint left them."""
         if self.floors:
             v = self.saved["v"].to(run.state.v) if self.saved else run.state.v.clone()
+            if not v.numel():
+                return  # given up before the checkpoint
             self.shadow = Data(v=v, t=run.t, num_nodes=run.particles)
             self.exact.prepare(self.shadow, self.problem)
             if self.saved:
@@ -86,33 +88,42 @@ class DensityErrors(Callback):
         due = run.step in run.snapshot_steps
         if run.row_due:
             run.row["rel_l2_density"] = self.error(run.state.v, run.t, run.state.get("weight")) if due else None
-        if self.shadow is None:
+        if not self.floors:
             return
         if run.row_due:
-            run.row["rel_l2_density_exact_score"] = self.error(self.shadow.v, run.t) if due else None
-            run.row["rel_l2_density_fresh"] = self.error(self._fresh(run), run.t) if due else None
-        if run.step < run.steps:
+            moved = self.shadow.v if due and self.shadow is not None else None
+            run.row["rel_l2_density_exact_score"] = None if moved is None else self.error(moved, run.t)
+            run.row["rel_l2_density_fresh"] = self._fresh_error(run) if due else None
+        if self.problem.density(run.t) is None:
+            self.shadow = None  # there is no exact score to move by
+        if self.shadow is not None and run.step < run.steps:
             self.shadow.t = run.t
             self.shadow = self.exact.advance(self.shadow, self.exact.evaluate(self.shadow), run.dt)
             self.shadow = self.shadow.apply(Tensor.contiguous)
 
     def state_dict(self) -> dict[str, Tensor]:
         """The particles of the floor, and the random batches to come."""
-        return {} if self.shadow is None else {"v": self.shadow.v, **self.exact.state_dict()}
+        if self.shadow is None:
+            return {"v": torch.empty(0, self.problem.d)} if self.floors else {}
+        return {"v": self.shadow.v, **self.exact.state_dict()}
 
     def load_state_dict(self, tensors: Mapping[str, Tensor]) -> None:
         """Keep them for :meth:`begin`."""
         self.saved = dict(tensors)
 
-    def error(self, v: Tensor, t: float, weight: Tensor | None = None) -> float:
-        """Return the relative L2 error of the estimate from the particles ``v`` at time ``t``."""
+    def error(self, v: Tensor, t: float, weight: Tensor | None = None) -> float | None:
+        """Return the relative L2 error of the estimate from ``v`` at ``t``, ``None`` where the density is unknown."""
         density = self.problem.density(t)
-        assert density is not None
+        if density is None:
+            return None
         estimate = gaussian_kde(v, self.axes, self.problem.bandwidth, weight)
         exact = density.log_prob(grid_points(self.axes).to(v)).exp().reshape(estimate.shape)
         return float(relative_l2_error(estimate, exact))
 
-    def _fresh(self, run: Simulation) -> Tensor:
+    def _fresh_error(self, run: Simulation) -> float | None:
+        if self.problem.density(run.t) is None:
+            return None
         # A seed of its own for every step, far from the seeds of runs: nothing to restore on a resume.
-        generator = torch.Generator().manual_seed((self.seed + 1) * 1_000_003 + run.step)
-        return self.problem.sample(run.particles, generator=generator, t=run.t).to(run.state.v)
+        generator = torch.Generator().manual_seed(((self.seed + 1) * 1_000_003 + run.step) % 2**63)
+        v = self.problem.sample(run.particles, generator=generator, t=run.t)
+        return self.error(v.to(run.state.v), run.t)

@@ -102,6 +102,7 @@ class RunFolder:
         if self.path.is_dir():
             for entry in (self.config, self.metrics, self.summary, self.snapshots, self.checkpoint):
                 entry.unlink(missing_ok=True)
+                entry.with_name(f".{entry.name}.tmp").unlink(missing_ok=True)
             if self.checkpoint.parent.is_dir():
                 self.checkpoint.parent.rmdir()
         for folder in reversed(self._created):

@@ -24,12 +24,12 @@ from graphlandau.nn.reduce import expected_calls
 from graphlandau.problems import Problem
 from graphlandau.run_folder import RunFolder
 from graphlandau.state import particle_state
-from graphlandau.summary import class_names, summarise
+from graphlandau.summary import class_names, machine_facts, summarise
 from graphlandau.validation import require_integer, require_number, require_positive
 
 log = logging.getLogger(__name__)
 
-__all__ = ["DivergedError", "Result", "Simulation", "count_steps"]
+__all__ = ["DivergedError", "Result", "Simulation", "count_steps", "require_device", "require_seed"]
 
 
 class DivergedError(ArithmeticError):
@@ -108,8 +108,8 @@ class Simulation:
         self.dt = require_positive("dt", problem.dt if dt is None else dt)
         self.t_end = problem.t_end if t_end is None else t_end
         self.steps = count_steps(problem.t_start, self.t_end, self.dt)
-        self.seed = require_integer("seed", seed, minimum=0)
-        self.device, self.dtype = torch.device(device), dtype
+        self.seed = require_seed(seed)
+        self.device, self.dtype = require_device(device), dtype
         if dtype not in (torch.float32, torch.float64):
             raise ValueError(f"'dtype' must be torch.float32 or torch.float64 (got {dtype})")
         intervals = min(require_integer("snapshots", snapshots, minimum=2) - 1, self.steps)
@@ -155,7 +155,8 @@ class Simulation:
                 self.restore(checkpoint)
             for callback in self.callbacks:
                 callback.begin(self)
-            log.info("step %d of %d: kernels are compiled where that pays", self.step, self.steps)
+            if machine_facts(self)["backend"] == "dense":
+                log.info("step %d of %d: kernels are compiled where that pays", self.step, self.steps)
             self._evaluate()
             while self.step < self.steps:
                 self._advance()
@@ -176,10 +177,10 @@ class Simulation:
     def _start(self) -> None:
         if self.folder is not None:
             self.folder.rewind(0)
-        log.info("preparing %s: %d particles, fit of the initial score", self.labels["method"], self.particles)
+        log.info("preparing %s: %s particles", self.labels["method"], f"{self.particles:,}")
         state = self._initial_state()
         torch.manual_seed(self.seed)
-        with self._failures_named():
+        with self._failures_named(), self._particles_named(state):
             self.state = self.method.initialise(state, self.problem).apply(Tensor.contiguous)
         self.tick()
         self.setup_seconds = self.wall_seconds
@@ -196,7 +197,7 @@ class Simulation:
         """Score and drift at the current state, seen by every callback."""
         for callback in self.callbacks:
             callback.before_evaluate(self)
-        with self._failures_named():
+        with self._failures_named(), self._particles_named(self.state):
             self.frame = self.method.evaluate(self.state)
         self._require_finite({"s": self.frame.s, "drift": self.frame.drift})
         self.tick()
@@ -232,6 +233,19 @@ class Simulation:
         except (ArithmeticError, torch.linalg.LinAlgError) as error:  # pyright: ignore[reportPrivateImportUsage]
             raise DivergedError(f"the run failed {self._where()}: {error}") from error
 
+    @contextmanager
+    def _particles_named(self, state: Data) -> Iterator[None]:
+        """Say that it is the initial particles that a method refuses; what names an option speaks for itself."""
+        try:
+            yield
+        except ValueError as error:
+            found = re.match(r"'(\w+)' must (be finite)?", str(error))
+            option = found and (found.group(2) or found.group(1) not in {"s", *state.keys()})
+            if self.step or self.rows or option:
+                raise
+            hint = "more --particles may be needed"
+            raise ValueError(f"the initial particles cannot be used: {error}; {hint}") from error
+
     def _require_finite(self, tensors: Mapping[str, Tensor]) -> None:
         for name, tensor in tensors.items():
             if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
@@ -260,6 +274,20 @@ class Simulation:
         now = time.perf_counter()
         self.wall_seconds += now - self._clock
         self._clock = now
+
+
+def require_seed(seed: int) -> int:
+    """Return ``seed``; raise ``ValueError`` unless it is an integer in [0, 2**63), as torch's generators take."""
+    if require_integer("seed", seed, minimum=0) >= 2**63:
+        raise ValueError(f"'seed' must be an integer in [0, 2**63) (got {seed})")
+    return seed
+
+
+def require_device(device: str | torch.device) -> torch.device:
+    """Return the device; raise ``ValueError`` unless it is a CPU or CUDA device."""
+    if not re.fullmatch(r"cpu|cuda(:\d+)?", str(device)):
+        raise ValueError(f"'device' must be cpu, cuda or cuda:N (got {str(device)!r})")
+    return torch.device(device)
 
 
 def count_steps(t_start: float, t_end: float, dt: float) -> int:

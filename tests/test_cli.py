@@ -2,6 +2,7 @@ import json
 import os
 import subprocess
 import sys
+from importlib.metadata import version
 
 import h5py
 import numpy as np
@@ -94,7 +95,10 @@ def test_rerun_from_the_own_configuration_gives_the_same_bits(graphlandau, here)
     assert status == 0
     assert torch.equal(particles(here / "a"), particles(here / "b"))
     a, b = (yaml.safe_load((here / run / "config.yaml").read_text()) for run in "ab")
-    assert a | {"out": "b"} == b
+    assert a == b
+    assert "out" not in a
+    assert graphlandau("run --config a/config.yaml")[0] == 0
+    assert (here / "runs/bkw_2d-blob/summary.json").exists()
 
 
 def test_print_config_writes_nothing(graphlandau, here):
@@ -173,8 +177,76 @@ def test_own_classes_are_found_in_the_current_folder(graphlandau, here, monkeypa
     assert "sbtm · Net" in out
 
 
+@pytest.mark.parametrize("error", [RuntimeError, MemoryError, TypeError, AttributeError, OSError, KeyError])
+def test_run_that_breaks_ends_in_one_line(graphlandau, here, monkeypatch, error):
+    def breaks_after(t_last):
+        def score(self, state):
+            if state.t > t_last:
+                raise error("first\nsecond")
+            return -state.v, None
+
+        monkeypatch.setattr(Blob, "score", score)
+
+    first = str(error("first\nsecond")).splitlines()[0]
+    breaks_after(-1)
+    status, _, err = graphlandau(f"{RUN} --log_det none --out a")
+    assert status == 2
+    assert err.splitlines()[-1] == f"error: the run could not start ({error.__name__}: {first})"
+    assert os.listdir(here) == []
+    breaks_after(0.1)
+    status, _, err = graphlandau(f"{RUN} --log_det none --out a")
+    assert status == 1
+    assert err.splitlines()[-1] == (
+        f"error: {error.__name__}: {first} at step 6 of 10; once cured: graphlandau run --resume a"
+    )
+    breaks_after(1)
+    assert graphlandau("run --resume a")[0] == 0
+
+
+def test_run_that_diverges_at_once_blames_its_input(graphlandau, here, monkeypatch):
+    monkeypatch.setattr(Blob, "score", lambda self, state: (state.v / 0, None))
+    status, _, err = graphlandau(f"{RUN} --log_det none --out a")
+    assert status == 1
+    assert err.splitlines()[-1].endswith("; change the input")
+    assert os.listdir(here) == []
+
+
+def test_resume_may_take_other_threads(graphlandau, here, monkeypatch):
+    graphlandau(f"{RUN} --threads 1 --out a")
+    config = here / "a/config.yaml"
+    config.write_text(config.read_text().replace("threads: 1", "threads: 4096"))
+    status, _, err = graphlandau("run --resume a --t_end 0.22")
+    assert status == 2
+    assert "'threads' must be at most" in err
+    assert graphlandau("run --resume a --t_end 0.22 --threads 1")[0] == 0
+
+
+def test_full_disk_at_the_first_checkpoint_leaves_no_trace(graphlandau, here, monkeypatch):
+    def full(temporary, path):
+        if path.suffix == ".safetensors":
+            raise OSError(28, "No space left on device")
+        os.replace(temporary, path)
+
+    monkeypatch.setattr("graphlandau.checkpoint.replace_durably", full)
+    status, _, err = graphlandau(f"{RUN} --out a")
+    assert status == 2
+    assert "could not start (OSError: [Errno 28] No space left on device)" in err
+    assert os.listdir(here) == []
+
+
+def test_compiling_is_announced_for_sums_over_pairs_only(graphlandau):
+    assert "compiled" not in graphlandau(f"{RUN} --out a")[2]
+    assert "step 0 of 10: kernels are compiled" in graphlandau(f"{RUN} --backend dense --out b")[2]
+
+
 REFUSALS = [
-    ("run --resume", "'resume' needs the folder of a run"),
+    ("run --resume", "'resume' needs a value (got none)"),
+    (f"{RUN} --out=", "'out' must name a folder (got '')"),
+    ("run --resume . --seed 1 --dt 0.1", "'dt', 'seed' must not be given with --resume"),
+    (
+        f"{RUN.replace('blob', 'sbtm')} --score gaussian --out new --particles 2",
+        "the initial particles cannot be used: 'v' must",
+    ),
     ("run --resume .", "'resume' must be the folder of a run (got ., which has no config.yaml)"),
     ("run --resume taken --dt 0.1", "'dt' must not be given with --resume"),
     (f"{RUN} --out taken", "'out' must be a new or empty folder (got taken, which holds another run"),
@@ -232,6 +304,8 @@ def test_usage_needs_no_arguments(graphlandau):
     status, out, _ = graphlandau(f"{RUN} --help")
     assert status == 0
     assert "--method.bandwidth" in out
+    assert graphlandau(f"{RUN} -h")[:2] == (0, out)
+    assert graphlandau("--version")[:2] == (0, f"{version('graphlandau')}\n")
 
 
 # One process imports the package; each run is a fork of it that is killed as hard as can be.

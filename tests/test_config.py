@@ -55,6 +55,8 @@ def test_pairs_are_read_with_negative_numbers_and_flags():
     assert read == {"problem.gamma": ["-3"], "dt": ["0.1"], "config": ["a", "b"], "print_config": []}
     with pytest.raises(ValueError, match=r"unexpected '0\.1'"):
         read_arguments(["0.1"])
+    with pytest.raises(ValueError, match=r"'particles' needs a value \(got none\)"):
+        read_arguments(["--particles", "5", "--particles", "--dt", "1"])
 
 
 def test_yaml_is_read_into_dotted_keys(tmp_path):
@@ -102,6 +104,19 @@ def test_problem_gives_the_defaults_and_the_command_line_overrides():
     assert simulation.problem.strength == 1
     assert simulation.particles == 7
     assert simulation.method.blob.bandwidth == 0.3
+
+
+def test_integers_may_be_written_as_powers_of_ten(tmp_path):
+    assert composed(*BLOB, "--particles", "1e4", "--batch_size", "5.0").options.particles == 10_000
+    assert composed(*BLOB, "--seed", str(2**63 - 1)).options.seed == 2**63 - 1  # no detour through a float
+    (tmp_path / "run.yaml").write_text("particles: 1e3\nthreads: 1.0\n")
+    options = composed(*BLOB, "--config", str(tmp_path / "run.yaml")).options
+    assert (options.particles, options.threads) == (1000, 1)
+
+
+def test_values_left_to_the_problem_are_written():
+    written = yaml.safe_load(composed(*BLOB, "--problem", "bkw_3d").to_yaml())["problem"]["init_args"]
+    assert written == {"d": 3, "strength": 1 / 24, "t_start": 5.5, "t_end": 6.0}
 
 
 def test_method_options_need_no_prefix():
@@ -184,7 +199,7 @@ REFUSALS = [
     ([*SBTM, "--score", "no_such_lab.nets.Net"], r"'score' must be .*no_such_lab.nets.Net.*No module named"),
     ([*SBTM, "--score", "torch.nn.NoNet"], r"'score' must be .*torch.nn.NoNet.*has no attribute"),
     ([*SBTM, "--score", "os.path.join"], r"'score' must name a subclass of torch.nn.Module \(got 'os.path.join'"),
-    ([*SBTM, "--score", "my_lab_nets.Flat"], r"'score' must map .*Flat returned shape \(8, 1\)"),
+    ([*SBTM, "--score", "my_lab_nets.Flat"], r"'score' must map .*Flat returned \(8, 1\)"),
     ([*BLOB, "--problem", "graphlandau.problems.Gaussian"], r"must name a subclass of graphlandau.problems.Problem"),
     ([*BLOB, "--score", "mlp"], r"'score' must not be given, blob has a score of its own \(got 'mlp'\)"),
     (
@@ -207,7 +222,14 @@ REFUSALS = [
     ([*BLOB, "--method.bandwidth", "-0.1"], r"'method.bandwidth' must be .*\(got -0.1\)"),
     ([*BLOB, "--backend", "magic"], r"'method.backend' must be one of .*dense.* \(got 'magic'\)"),
     ([*BLOB, "--dtype", "float16"], r"'dtype' must be one of float32, float64 \(got 'float16'\)"),
-    ([*BLOB, "--device", "abacus"], r"'device' must be auto, cpu or a device of this machine \(got 'abacus'"),
+    ([*BLOB, "--device", "abacus"], r"'device' must be cpu, cuda or cuda:N \(got 'abacus'"),
+    ([*BLOB, "--device", "meta"], r"'device' must be cpu, cuda or cuda:N \(got 'meta'"),
+    ([*BLOB, "--device", "cuda:99"], r"'device' must be auto, cpu or a device of this machine \(got 'cuda:99'"),
+    ([*BLOB, "--threads", "100000"], r"'threads' must be at most \d+, .* \(got 100000\)"),
+    ([*BLOB, "--seed", "-1"], r"'seed' must be an integer >= 0 \(got -1\)"),
+    ([*BLOB, "--seed", str(2**63)], r"'seed' must be an integer in \[0, 2\*\*63\) \(got 9223372036854775808\)"),
+    ([*BLOB, "--metod.bandwidth", "3"], r"not a known key \(got '3'\); did you mean 'method'\? known: method, problem"),
+    ([*BLOB, "--out", ""], r"'out' must name a folder \(got ''\)"),
     ([*BLOB, "--threads", "0"], r"'threads' must be an integer >= 1 \(got 0\)"),
     ([*BLOB, "--floors", "maybe"], r"'floors' must be true or false \(got 'maybe'\)"),
     ([*BLOB, "--config", "no/such.yaml"], r"'config' must be a YAML file .*\(got 'no/such.yaml'"),

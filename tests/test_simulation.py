@@ -202,6 +202,33 @@ def test_fresh_floor_shrinks_as_the_sample_grows():
     assert errors[0] > 2 * errors[1]
 
 
+@pytest.mark.parametrize("stop", [None, 6])
+def test_density_known_at_some_times_only(tmp_path, stop):
+    class Between(BKW):
+        def density(self, t):
+            return super().density(t) if t < 0.05 or t > 0.15 else None
+
+    def run(folder, callbacks=()):
+        options = {"particles": 60, "dt": 0.02, "t_end": 0.2, "snapshots": 3, "checkpoint_every": 5}
+        return Simulation(Between(d=2), Blob(), folder=folder, callbacks=callbacks, **options).run()
+
+    folder = RunFolder.create(tmp_path, "")
+    if stop:
+        with pytest.raises(KeyboardInterrupt):
+            run(folder, [StopAt(stop, "after")])
+    first, middle, last = (run(folder).metrics[step] for step in (0, 5, 10))
+    for key in ("rel_fisher_divergence", "kl", "entropy_exact", "rel_l2_density", "rel_l2_density_fresh"):
+        assert first[key] is not None
+        assert middle[key] is None
+        assert last[key] is not None
+    # The particles of the floor cannot get past a time without a score.
+    assert last["rel_l2_density_exact_score"] is None
+
+
+def test_seeds_up_to_the_largest_run():
+    assert simulation(Blob(), seed=2**63 - 1, t_end=0.02).run().summary["rel_l2_density_fresh"] > 0
+
+
 def test_no_floors_no_columns():
     rows = simulation(Blob(), floors=False).run().metrics
     assert "rel_l2_density" in rows[0]
@@ -289,6 +316,8 @@ def test_steps_count_and_refusals():
         ("dt", math.inf),
         ("t_end", math.nan),
         ("seed", -1),
+        ("seed", 2**63),
+        ("device", "meta"),
         ("dtype", torch.float16),
         ("snapshots", 1),
         ("metrics_every", 0),
