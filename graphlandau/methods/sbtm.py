@@ -17,7 +17,9 @@ from graphlandau.validation import require_integer, require_one_of, require_posi
 
 __all__ = ["SBTM"]
 
-# Every so many-th particle is not trained on but judges the training.
+# A network with this many particles for each of its parameters cannot learn them by heart. With fewer, every
+# HOLD_OUT-th particle is not trained on but judges the training; with more, its noise would only slow it down.
+PARTICLES_PER_PARAMETER = 4
 HOLD_OUT = 5
 
 
@@ -26,9 +28,10 @@ class SBTM(LandauTransport):
 
     At every time step the model is fitted to the particles by score matching, warm-started from the step before.
     Models with a method ``solve`` (closed form) are minimised exactly; all others take ``steps`` Adam
-    steps on ``objective`` over four fifths of the particles, which are taken back if the loss of the last fifth does
-    not fall: a few particles cannot be learned by heart. At the start a trained model is fitted to the known initial
-    score until :math:`\sum|s - s^*|^2 / \sum|s^*|^2 \le` ``initial_tolerance``.
+    steps on ``objective``. With fewer than four particles per parameter these use four fifths of the particles and
+    are taken back if the loss of the last fifth does not fall: a few particles must not be learned by heart. At the
+    start a trained model is fitted to the known initial score until
+    :math:`\sum|s - s^*|^2 / \sum|s^*|^2 \le` ``initial_tolerance``.
 
     Args:
         score: Score model, or any ``nn.Module`` that maps :math:`(N, d) \to (N, d)`.
@@ -137,8 +140,12 @@ class SBTM(LandauTransport):
         return model.value_and_jacobian(state.v)
 
     def _train(self, state: Data) -> None:
-        """Take gradient steps on four fifths of the particles; take them back unless the last fifth agrees."""
+        """Take gradient steps; if particles are few, on four fifths of them, and only if the last fifth agrees."""
         loss = self._loss(state.v)
+        parameters = sum(p.numel() for p in self.model.parameters())
+        if state.v.size(0) >= PARTICLES_PER_PARAMETER * parameters:
+            self._descend(state, self.steps, lambda batch, index: loss(self.model, batch))
+            return
         held_out = torch.zeros(state.v.size(0), dtype=torch.bool, device=state.v.device)
         held_out[::HOLD_OUT] = True
         judges = _subset(state, held_out)
