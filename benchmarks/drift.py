@@ -1,6 +1,6 @@
 """Speed, error and memory of every backend of the Landau drift.
 
-    python benchmarks/drift.py                     # the table of the README, about 5 minutes on 2 cores
+    python benchmarks/drift.py                     # the table of the README, some 6 minutes on 2 cores
     python benchmarks/drift.py --sizes 1000 5000   # a quick look
 
 Times are medians of repeats after one warm-up (which compiles); the error is measured on 200 targets against the
@@ -84,13 +84,16 @@ def measure(backend: str, n: int, d: int, gamma: float, dtype: torch.dtype, repe
 
 def peak_memory(n: int, backend: str, gamma: float) -> float:
     """MiB that one float32 drift in 3D adds to a fresh process beyond its imports."""
+    # VmHWM and not ru_maxrss: a child inherits the latter from the process that started it.
     code = f"""
-import resource, torch
+import re, torch
+from pathlib import Path
 from graphlandau.nn import LandauDrift
-before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+peak = lambda: int(re.search(r"VmHWM:\\s+(\\d+)", Path("/proc/self/status").read_text())[1])
+before = peak()
 v = torch.randn({n}, 3)
 LandauDrift({gamma}, backend={backend!r})(v, -v)
-print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024)
+print((peak() - before) / 1024)
 """
     done = subprocess.run([sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True, check=True)
     return float(done.stdout.splitlines()[-1])
