@@ -12,9 +12,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
-__all__ = ["Components", "dot", "identity", "join", "outer"]
+__all__ = ["Components", "dot", "identity", "join", "matvec", "outer"]
 
 
 @dataclass(frozen=True)
@@ -115,3 +116,8 @@ def join(vectors: list[Any]) -> Any:
     for v in vectors[1:]:
         joined = joined.concat(v)
     return joined
+
+
+def matvec(matrix: Float[Tensor, "N d d"], x: Float[Tensor, "N d"]) -> Float[Tensor, "N d"]:
+    """Each particle's matrix times its vector."""
+    return (matrix @ x[..., None])[..., 0]

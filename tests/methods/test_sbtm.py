@@ -229,5 +229,5 @@ def test_a_few_particles_are_not_learned_by_heart(problem, n):
         # The exact score where it is known, else that of the Gaussian with the exact covariance.
         target = exact.score(state.v) if exact is not None else -state.v @ torch.linalg.inv(sigma).to(state.v)
         errors[kind] = float((s - target).square().sum() / target.square().sum())
-    # Without the held-out fifth the network is worse than the base by factors of 3 and more here.
+    # With the held-out fifth 1.04 (ring) and 1.00 (Gaussian); without it 1.09, and 30 for the Gaussian.
     assert errors[ResidualScore] < 1.3 * errors[GaussianScore]

@@ -14,7 +14,7 @@ from torch import Tensor
 from graphlandau.nn.conv.pairwise import PairwiseLayer
 from graphlandau.nn.reduce import Partition
 from graphlandau.validation import is_concrete, require_positive, require_velocities, require_weight
-from graphlandau.vectors import dot, identity, join, outer
+from graphlandau.vectors import dot, identity, join, matvec, outer
 
 __all__ = ["BlobScore"]
 
@@ -165,14 +165,14 @@ class BlobScore(PairwiseLayer):
         with torch.no_grad():
             variance, axes = _principal_axes(blob.x * h, blob.weight, partition)
             variance, axes = (partition.spread(a.to(v.dtype)) for a in (variance, axes))
-        along = _apply(axes.mT, blob.x * h)
+        along = matvec(axes.mT, blob.x * h)
         h2 = h**2
         q = variance**2 + variance * h2 + h2**2
         amplitude = torch.exp(torch.log((variance + h2) / torch.sqrt(q)).sum(-1, keepdim=True))
         bump = variance * h2 / q * amplitude * torch.exp(-0.5 * (h2 * along**2 / q).sum(-1, keepdim=True))
         ratio = variance / (variance + h2) + bump
-        along_score = _apply(axes.mT, score) / ratio
-        corrected = _apply(axes, along_score)
+        along_score = matvec(axes.mT, score) / ratio
+        corrected = matvec(axes, along_score)
         if jacobian is None:
             return corrected, score.new_empty(0)
         # d(s_b / R_b)/dv_c = (ds_b/dv_c - s_b/R_b dR_b/dv_c) / R_b, dR_b/dv_c = -bump_b h^2 v_c / q_c.
@@ -207,10 +207,6 @@ def _principal_axes(centred: Tensor, share: Tensor, partition: Partition) -> tup
             f"(got a flat covariance in block {block} of {int(partition.size[block])} particles)"
         )
     return eigenvalues, axes
-
-
-def _apply(matrix: Float[Tensor, "N d d"], x: Float[Tensor, "N d"]) -> Float[Tensor, "N d"]:
-    return (matrix @ x[..., None])[..., 0]
 
 
 def _gaussian(z: Any) -> Any:

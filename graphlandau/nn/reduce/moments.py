@@ -21,6 +21,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from graphlandau.nn.reduce.partition import Partition
+from graphlandau.vectors import matvec
 
 __all__ = ["maxwell_drift", "maxwell_partials"]
 
@@ -43,8 +44,8 @@ def maxwell_drift(
     b = _moments(v, s, weight, partition)
     v2 = (b.v * b.v).sum(-1, keepdim=True)
     vs = (b.v * b.s).sum(-1, keepdim=True)
-    diffusion = (v2 + _trace(b.M)) * b.s - b.v * vs - _apply(b.M, b.s)
-    friction = 2 * _apply(b.P.mT, b.v) - _apply(b.P, b.v) - _trace(b.P) * b.v - b.shift
+    diffusion = (v2 + _trace(b.M)) * b.s - b.v * vs - matvec(b.M, b.s)
+    friction = 2 * matvec(b.P.mT, b.v) - matvec(b.P, b.v) - _trace(b.P) * b.v - b.shift
     return (-b.mass * (diffusion + friction)).to(v.dtype)
 
 
@@ -87,7 +88,3 @@ def _second(share: Tensor, a: Tensor, b: Tensor, partition: Partition) -> Float[
 
 def _trace(x: Float[Tensor, "N d d"]) -> Float[Tensor, "N 1"]:
     return x.diagonal(dim1=-2, dim2=-1).sum(-1, keepdim=True)
-
-
-def _apply(matrix: Float[Tensor, "N d d"], x: Float[Tensor, "N d"]) -> Float[Tensor, "N d"]:
-    return (matrix @ x[..., None])[..., 0]
