@@ -1,5 +1,5 @@
 """What score models are fitted by."""
 
-from graphlandau.objectives.score_matching import denoising, explicit, hutchinson, implicit
+from graphlandau.objectives.score_matching import collision_weighted, denoising, explicit, hutchinson, implicit
 
-__all__ = ["denoising", "explicit", "hutchinson", "implicit"]
+__all__ = ["collision_weighted", "denoising", "explicit", "hutchinson", "implicit"]

@@ -15,7 +15,7 @@ from torch_geometric.data import Data
 from graphlandau.nn.score import ScoreModel
 from graphlandau.validation import require_one_of, require_positive
 
-__all__ = ["denoising", "explicit", "hutchinson", "implicit"]
+__all__ = ["collision_weighted", "denoising", "explicit", "hutchinson", "implicit"]
 
 
 def explicit(model: ScoreModel, state: Data, target: Float[Tensor, "N d"]) -> Float[Tensor, ""]:
@@ -98,6 +98,36 @@ def denoising(
     # Two calls, not one on both sets of particles: a model that couples particles must see one set at a time.
     difference = model(v + alpha * z) - model(v - alpha * z)
     return _mean(s.square().sum(-1) + (difference * z).sum(-1) / alpha, state)
+
+
+def collision_weighted(
+    model: ScoreModel, state: Data, diffusion: Float[Tensor, "N d d"], divergence: Float[Tensor, "N d"]
+) -> Float[Tensor, ""]:
+    r"""Implicit matching in the metric of the collisions, :math:`\langle s^\top D s + 2 \nabla \cdot (D s) \rangle`.
+
+    With :math:`D = A * f` it is :math:`\langle |s - \nabla \log f|_D^2 \rangle` up to a constant: the distance in the
+    stability bounds. Its minimiser is the score, as that of :func:`implicit`.
+
+    Args:
+        model: Score model.
+        state: Particles.
+        diffusion: :math:`D_i = \sum_j w_j A(v_i - v_j)` at the particles, symmetric.
+        divergence: Its divergence :math:`\sum_b \partial_b D_{ab}`; both from
+            :meth:`~graphlandau.nn.LandauDrift.diffusion`.
+
+    Raises:
+        ValueError: If a tensor does not fit the velocities, or the model couples too many particles.
+
+    Reference: Ilin, Hu and Wang 2025, Eqs. (3.2)-(3.3).
+    """
+    v = state.v
+    for name, x, shape in (("diffusion", diffusion, (*v.shape, v.size(1))), ("divergence", divergence, v.shape)):
+        if x.shape != torch.Size(shape):
+            raise ValueError(f"'{name}' must have shape {tuple(shape)} (got {tuple(x.shape)})")
+    s, jacobian = model.value_and_jacobian(v)
+    square = torch.einsum("na,nab,nb->n", s, diffusion, s)
+    # div(D s) = (div D) . s + D : grad s
+    return _mean(square + 2 * ((divergence * s).sum(-1) + (diffusion * jacobian).sum((-2, -1))), state)
 
 
 def _mean(x: Float[Tensor, " N"], state: Data) -> Float[Tensor, ""]:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
-from graphlandau.nn import MLPScore, ScoreModel
-from graphlandau.objectives import denoising, explicit, hutchinson, implicit
+from graphlandau.nn import LandauDrift, MLPScore, ScoreModel
+from graphlandau.objectives import collision_weighted, denoising, explicit, hutchinson, implicit
+from graphlandau.problems import Gaussian
 from graphlandau.state import particle_state
 
 
@@ -130,3 +131,63 @@ def test_bad_arguments_are_named():
         hutchinson(model, state, "uniform")
     with pytest.raises(ValueError, match="'target' must have shape"):
         explicit(model, state, torch.zeros(5, 3))
+
+
+def test_collision_weighted_is_the_distance_in_the_metric_of_the_collisions():
+    """On a grid that resolves a 2D density, the objective is <|s - grad log f|_D^2> up to a constant of the model."""
+    f = Gaussian([0.0, 0.0], [[0.8, 0.2], [0.2, 0.5]])
+    axis = torch.linspace(-6, 6, 61, dtype=torch.float64)
+    v = torch.cartesian_prod(axis, axis)
+    weight = f.log_prob(v).exp()
+    state = particle_state(v, weight=weight / weight.sum())
+    for gamma in (0.0, -1.0):
+        diffusion, divergence = LandauDrift(gamma).diffusion(v, weight=state.weight)
+        constants = []
+        for seed in range(3):
+            torch.manual_seed(seed)
+            model = MLPScore(2, 8, 2, "tanh").double()
+            error = model(v) - f.score(v)
+            distance = (state.weight * torch.einsum("na,nab,nb->n", error, diffusion, error)).sum()
+            constants.append(float(distance - collision_weighted(model, state, diffusion, divergence)))
+            assert float(distance) > 0.1
+        # Trapezoidal sums of smooth functions that vanish at the border; gamma = -1 is smooth but for |z| at z = 0.
+        assert max(constants) - min(constants) < (1e-9 if gamma == 0 else 2e-3) * abs(constants[0])
+
+
+def test_collision_weighted_has_the_score_as_its_minimiser():
+    """Slope zero at the score, along any direction; by quadrature as above."""
+    f = Gaussian([0.0, 0.0], [[0.8, 0.2], [0.2, 0.5]])
+    axis = torch.linspace(-6, 6, 61, dtype=torch.float64)
+    v = torch.cartesian_prod(axis, axis)
+    weight = f.log_prob(v).exp()
+    state = particle_state(v, weight=weight / weight.sum())
+    diffusion, divergence = LandauDrift(0.0).diffusion(v, weight=state.weight)
+    torch.manual_seed(0)
+    direction = MLPScore(2, 8, 2, "tanh").double()
+
+    class Shifted(ScoreModel):
+        d = 2
+
+        def __init__(self, size):
+            super().__init__()
+            self.size = size
+
+        def forward(self, v):
+            return f.score(v) + self.size * direction(v)
+
+    def loss(size):
+        return float(collision_weighted(Shifted(size), state, diffusion, divergence))
+
+    slope, curvature = (loss(1e-3) - loss(-1e-3)) / 2e-3, (loss(1.0) + loss(-1.0) - 2 * loss(0.0)) / 2
+    assert abs(slope) < 1e-7 * curvature
+    assert curvature > 0.01
+
+
+def test_collision_weighted_refuses_what_does_not_fit():
+    state = particle_state(torch.randn(5, 2, dtype=torch.float64))
+    model = MLPScore(2, 4, 1).double()
+    matrix, divergence = LandauDrift(0.0).diffusion(state.v)
+    with pytest.raises(ValueError, match=r"'diffusion' must have shape \(5, 2, 2\)"):
+        collision_weighted(model, state, matrix[:4], divergence)
+    with pytest.raises(ValueError, match=r"'divergence' must have shape \(5, 2\)"):
+        collision_weighted(model, state, matrix, matrix)

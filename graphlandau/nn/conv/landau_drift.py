@@ -12,7 +12,8 @@ from torch import Tensor
 
 from graphlandau.kernels import LandauKernel
 from graphlandau.nn.conv.pairwise import PairwiseLayer
-from graphlandau.nn.reduce import Partition, choose_backend, maxwell_drift, maxwell_partials
+from graphlandau.nn.reduce import choose_backend, maxwell_drift, maxwell_partials
+from graphlandau.partition import Partition
 from graphlandau.validation import require_edge_index, require_finite, require_velocities, require_weight
 from graphlandau.vectors import dot, identity, join, outer
 
@@ -123,6 +124,39 @@ class LandauDrift(PairwiseLayer):
         by_v, by_s = out.split(d * d, dim=1)
         return by_v.unflatten(1, (d, d)), by_s.unflatten(1, (d, d))
 
+    def diffusion(
+        self,
+        v: Float[Tensor, "N d"],
+        edge_index: Int[Tensor, "2 E"] | None = None,
+        batch: Int[Tensor, " N"] | None = None,
+        weight: Float[Tensor, " N"] | None = None,
+    ) -> tuple[Float[Tensor, "N d d"], Float[Tensor, "N d"]]:
+        r"""Diffusion matrix at each particle and its divergence, the other particles held fixed.
+
+        .. math::
+            D_i = \sum_j w_j A(v_i - v_j), \qquad
+            \nabla \cdot D_i = -(d - 1) C \sum_j w_j |v_i - v_j|^\gamma (v_i - v_j)
+
+        the diffusion and half the friction of the Fokker-Planck form of the Landau equation.
+
+        Shapes:
+            - **output**: symmetric positive semi-definite :math:`(N, d, d)`, and :math:`(N, d)`
+
+        Reference: Ilin, Hu and Wang 2025, Eq. (3.3) and Prop. 2.1.
+        """
+        graph, backend, weight = self._prepare(v, torch.zeros_like(v), edge_index, batch, weight)
+        d = v.size(1)
+        if backend == "moments":
+            assert isinstance(graph, Partition)
+            by_s = maxwell_partials(v, torch.zeros_like(v), weight, graph)[1]
+            mass, first = graph.total(weight[:, None]), graph.total(weight[:, None] * v)
+            away = graph.spread(mass) * v - graph.spread(first)
+            return -self.kernel.strength * by_s, -(d - 1) * self.kernel.strength * away
+        formula = _Diffusion(self.kernel, self.kernel.softening(v.dtype))
+        out = self.pair_sum(backend, formula, (v,), (v, weight[:, None]), graph)
+        matrix, divergence = out.split([d * d, d], dim=1)
+        return matrix.unflatten(1, (d, d)), (d - 1) * divergence
+
     def jacobian(
         self, v: Float[Tensor, "N d"], s: Float[Tensor, "N d"], jac_s: Float[Tensor, "N d d"], **graph: Any
     ) -> Float[Tensor, "N d d"]:
@@ -200,6 +234,21 @@ class _Partials:
         by_v = outer(u * r2 - z * zu, z) * slope + (outer(u, z) * 2.0 - eye * zu - outer(z, u)) * p
         by_s = (eye * r2 - outer(z, z)) * p
         return join([by_v * -1.0, by_s * -1.0])
+
+
+@dataclass(frozen=True)
+class _Diffusion:
+    r"""What one sender adds to :math:`D`, row by row, and to :math:`\nabla \cdot D / (d - 1)`."""
+
+    kernel: LandauKernel
+    eps: float
+
+    def __call__(self, receiver: Sequence[Any], sender: Sequence[Any]) -> Any:
+        (v_i,), (v_j, w_j) = receiver, sender
+        z = v_i - v_j
+        r2 = dot(z, z)
+        p = self.kernel.power(r2, self.eps) * w_j
+        return join([(identity(z) * r2 - outer(z, z)) * p, z * p * -1.0])
 
 
 def _reduced_score(v: Tensor, s: Tensor, partition: Partition) -> Tensor:
