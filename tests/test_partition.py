@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from graphlandau.nn.reduce import Partition
+from graphlandau.partition import Partition
 
 BATCH = torch.tensor([7, -2, 7, 40, -2, 7])
 LIKE = torch.arange(6, dtype=torch.float64)[:, None].expand(6, 2)

@@ -1,5 +1,8 @@
 """Who meets whom: PyG transforms that put a graph or blocks on a state."""
 
+from graphlandau.graphs.knn_graph import KNNGraph
+from graphlandau.graphs.neighbours import knn_edges, radius_edges
+from graphlandau.graphs.radius_graph import RadiusGraph
 from graphlandau.graphs.random_batches import RandomBatches
 
-__all__ = ["RandomBatches"]
+__all__ = ["KNNGraph", "RadiusGraph", "RandomBatches", "knn_edges", "radius_edges"]

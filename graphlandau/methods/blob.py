@@ -20,6 +20,7 @@ class Blob(LandauTransport):
     Args:
         bandwidth: Standard deviation :math:`h` of the kernel, or ``"silverman"``.
         correct: Whether to take out the smoothing bias, exact for Gaussians.
+        cutoff: Bandwidths beyond which pairs are left out of the score; ``None`` sums over all.
         integrator: ``"euler"``, or ``"midpoint"`` (exact energy).
         batch_size: Particles per random batch in which drifts are summed; ``None`` sums over all.
         log_det: ``"exact"``, ``"linear"`` or ``"none"``, see :class:`~graphlandau.methods.LandauTransport`.
@@ -37,6 +38,7 @@ class Blob(LandauTransport):
         bandwidth: float | str = "silverman",
         correct: bool = False,
         *,
+        cutoff: float | None = None,
         integrator: str = "euler",
         batch_size: int | None = None,
         log_det: str = "exact",
@@ -44,7 +46,7 @@ class Blob(LandauTransport):
         seed: int = 0,
     ) -> None:
         super().__init__(integrator=integrator, batch_size=batch_size, log_det=log_det, backend=backend, seed=seed)
-        self.blob = BlobScore(bandwidth, correct)
+        self.blob = BlobScore(bandwidth, correct, cutoff=cutoff)
 
     def score(self, state: Data) -> tuple[Tensor, Tensor | None]:
         """Blob score of all particles, also when drifts are summed in random batches."""

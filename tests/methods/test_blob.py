@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from graphlandau.methods import Blob
+from graphlandau.nn import BlobScore
 from graphlandau.problems import Anisotropic
 from graphlandau.state import particle_state
 
@@ -79,3 +80,15 @@ def test_entropy_of_the_carried_density():
 def test_refuses_bandwidth(value):
     with pytest.raises(ValueError, match="'bandwidth' must be"):
         Blob(value)
+
+
+def test_cutoff_is_that_of_the_layer():
+    state = particle_state(torch.randn(50, 2, generator=torch.Generator().manual_seed(0)))
+    s, _ = Blob(0.3, cutoff=2.0).score(state)
+    assert torch.equal(s, BlobScore(0.3, cutoff=2.0).value_and_jacobian(state.v)[0])
+    assert not torch.allclose(s, BlobScore(0.3)(state.v), rtol=1e-3)
+
+
+def test_refuses_cutoff():
+    with pytest.raises(ValueError, match=r"'cutoff' must be positive \(got 0\)"):
+        Blob(cutoff=0)

@@ -10,13 +10,12 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch_geometric.nn import MessagePassing
 
-from graphlandau.nn.reduce import PairFormula, Partition, dense_pair_sum, keops_available, keops_pair_sum
+from graphlandau.graphs.neighbours import MOST_EDGES
+from graphlandau.nn.reduce import PairFormula, dense_pair_sum, keops_available, keops_pair_sum
+from graphlandau.partition import Partition
 from graphlandau.validation import require_one_of
 
 __all__ = ["PairwiseLayer"]
-
-# A complete graph as an edge list takes 16 bytes an edge before the first message.
-MOST_EDGES = 50_000_000
 
 
 class PairwiseLayer(MessagePassing):

@@ -6,13 +6,11 @@ from graphlandau.nn.reduce.compiled import compile_available, expected_calls
 from graphlandau.nn.reduce.dense import dense_pair_sum
 from graphlandau.nn.reduce.keops import keops_available, keops_pair_sum
 from graphlandau.nn.reduce.moments import maxwell_drift, maxwell_partials
-from graphlandau.nn.reduce.partition import Partition
 from graphlandau.nn.reduce.tiles import PairFormula
 
 __all__ = [
     "BACKENDS",
     "PairFormula",
-    "Partition",
     "choose_backend",
     "compile_available",
     "dense_pair_sum",

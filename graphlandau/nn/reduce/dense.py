@@ -8,8 +8,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from graphlandau.nn.reduce.partition import Partition
 from graphlandau.nn.reduce.tiles import PairFormula, PairTile, tile_sum
+from graphlandau.partition import Partition
 
 __all__ = ["dense_pair_sum"]
 

@@ -9,8 +9,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from graphlandau.nn.reduce.partition import Partition
 from graphlandau.nn.reduce.tiles import PairFormula
+from graphlandau.partition import Partition
 
 __all__ = ["keops_available", "keops_pair_sum"]
 

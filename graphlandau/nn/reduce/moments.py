@@ -20,7 +20,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from graphlandau.nn.reduce.partition import Partition
+from graphlandau.partition import Partition
 from graphlandau.vectors import matvec
 
 __all__ = ["maxwell_drift", "maxwell_partials"]

@@ -10,8 +10,13 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from invariants import particles, rotation
+from scipy.stats import chi2
 
+import graphlandau.nn.conv.blob_score as blob_score
+from graphlandau.graphs import radius_edges
 from graphlandau.nn import BlobScore
+from graphlandau.nn.conv.pairwise import complete_edges
+from graphlandau.partition import Partition
 
 BATCH = torch.tensor([7, 2, 7, 2, 2, 7, 7, 7, 2, 9, 9, 9, 9])
 
@@ -259,6 +264,119 @@ def test_vmap(bandwidth, correct):
         assert torch.allclose(mapped, blob(at), rtol=1e-10, atol=1e-12)
 
 
+# Over a graph
+
+
+def everything(blob, v, **graph):
+    """Score, Jacobian, the score by forward, and entropy."""
+    return (*blob.value_and_jacobian(v, **graph), blob(v, **graph), blob.entropy(v, **graph))
+
+
+@pytest.mark.parametrize("correct", [False, True])
+@pytest.mark.parametrize("bandwidth", ["silverman", 0.6])
+@pytest.mark.parametrize("batch", [None, BATCH])
+@pytest.mark.parametrize("at_once", [7, 2**18])
+def test_cutoff_beyond_everything_is_all_pairs(monkeypatch, bandwidth, correct, batch, at_once):
+    """To rounding, in blocks with bandwidths of their own too, whether edges are summed in parts or at once."""
+    monkeypatch.setattr(blob_score, "EDGES_AT_ONCE", at_once)
+    v, _, weight = particles(13, 2)
+    graph = {"batch": batch, "weight": weight}
+    expected = everything(BlobScore(bandwidth, correct), v, **graph)
+    for a, b in zip(everything(BlobScore(bandwidth, correct, cutoff=1e3), v, **graph), expected, strict=True):
+        assert torch.allclose(a, b, rtol=1e-12, atol=1e-13)
+
+
+@pytest.mark.parametrize("correct", [False, True])
+def test_complete_graph_is_all_pairs(correct):
+    """Self-loops or none: each particle meets itself once. Weights need not have sum 1."""
+    v, _, weight = particles(13, 3)
+    edges = complete_edges(Partition.from_batch(None, v))
+    loops = torch.arange(5).expand(2, 5)
+    expected = everything(BlobScore("silverman", correct), v, weight=weight)
+    for graph in (edges, torch.cat([loops, edges], dim=1)):
+        actual = everything(BlobScore("silverman", correct), v, edge_index=graph, weight=3 * weight)
+        for a, b in zip(actual, expected, strict=True):
+            assert torch.allclose(a, b, rtol=1e-12, atol=1e-13)
+
+
+def test_edges_point_from_sender_to_receiver():
+    """With the one edge 1 -> 0: rho_0 = (phi(0) + phi(z)) / 3, the others their own phi(0) / 3; only 0 is pushed."""
+    v, h = torch.tensor([[0.0], [0.5], [0.8]], dtype=torch.float64), 0.7
+    s = BlobScore(h)(v, edge_index=torch.tensor([[1], [0]]))
+    phi = math.exp(-0.5 * (0.5 / h) ** 2)
+    expected = 0.5 / h**2 * phi * (1 / (1 + phi) + 1)
+    assert torch.allclose(s, torch.tensor([[expected], [0.0], [0.0]], dtype=torch.float64), rtol=1e-14)
+
+
+@pytest.mark.parametrize("batch", [None, torch.arange(60) % 3])
+@pytest.mark.parametrize("bandwidth", ["silverman", 0.3])
+def test_cutoff_is_the_sum_over_near_pairs(batch, bandwidth):
+    """In units of each block's own h: against the blob of each block over the edges within 2h."""
+    v, _, weight = particles(60, 2)
+    blob = BlobScore(bandwidth, cutoff=2.0)
+    s = blob(v, batch=batch, weight=weight)
+    for label in range(1 if batch is None else 3):
+        inside = slice(None) if batch is None else label == batch
+        at, w = v[inside], weight[inside] / weight[inside].sum()
+        h = silverman(at, w) if bandwidth == "silverman" else bandwidth
+        edges = radius_edges(at, 2 * h)
+        assert 0 < edges.size(1) < len(at) * (len(at) - 1)
+        assert torch.allclose(s[inside], BlobScore(h)(at, edge_index=edges, weight=w), rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.parametrize("d", [1, 2, 3])
+@pytest.mark.parametrize("cutoff", [3.0, 4.0, 5.0])
+def test_cutoff_error(d, cutoff):
+    r"""A smooth plasma loses P(chi^2_{d+2} > cutoff^2) of its score: the part of <z_a^2 phi> / h^2 beyond the cutoff.
+
+    Less here, where the density falls off within 5h; the Jacobian has two more powers of z.
+    """
+    v = torch.randn(1000, d, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    full, near = (everything(BlobScore(cutoff=c), v) for c in (None, cutoff))
+    lost = float(chi2.sf(cutoff**2, d + 2))
+    error = float((near[0] - full[0]).norm() / full[0].norm())
+    assert 0.2 * lost < error < lost
+    assert float((near[1] - full[1]).norm() / full[1].norm()) < 2 * cutoff**2 * lost
+    # Each of at most N terms left out of rho_i is below exp(-cutoff^2 / 2) of the particle's own, which is <= rho_i.
+    assert 0 < float(full[3] - near[3]) < 1000 * math.exp(-(cutoff**2) / 2)
+
+
+def test_cutoff_keeps_momentum():
+    """Pairs are left out in both directions: sum w s = 0 to rounding."""
+    v, _, weight = particles(200, 3)
+    s = BlobScore(0.3, cutoff=2.0)(v, weight=weight)
+    assert float((weight[:, None] * s).sum(0).norm()) < 1e-14 * float(s.norm())
+
+
+def test_cutoff_descends_its_entropy():
+    """w_i s_i = dH_h / dv_i also of the truncated sums, the pairs held fixed."""
+    v, _, weight = particles(40, 2)
+    blob = BlobScore(0.3, cutoff=2.0)
+    gradient = torch.func.grad(lambda x: blob.entropy(x, weight=weight).sum())(v)
+    assert torch.allclose(gradient, weight[:, None] * blob(v, weight=weight), rtol=1e-11, atol=1e-13)
+
+
+@pytest.mark.parametrize("bandwidth", ["silverman", 0.5])
+def test_derivatives_with_cutoff(bandwidth):
+    """Both modes agree with all pairs: vmap over tangents and cotangents, a cutoff that loses 1e-14."""
+    v, tangents = particles(20, 2)[0], torch.stack([particles(20, 2, seed)[0] for seed in (1, 2)])
+    full, near = BlobScore(bandwidth), BlobScore(bandwidth, cutoff=9.0)
+    pushed = [torch.vmap(lambda t, b=b: torch.func.jvp(b, (v,), (t,))[1])(tangents) for b in (full, near)]
+    assert torch.allclose(*pushed, rtol=1e-9, atol=1e-10)
+    assert torch.allclose(torch.func.jacrev(near)(v), torch.func.jacrev(full)(v), rtol=1e-9, atol=1e-10)
+    leaf = v.clone().requires_grad_()
+    gradients = [torch.autograd.grad((b(leaf) ** 2).sum(), leaf)[0] for b in (full, near)]
+    assert torch.allclose(*gradients, rtol=1e-9, atol=1e-10)
+
+
+def test_float32_with_cutoff():
+    v = torch.randn(300, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    exact = BlobScore(0.5)(v.float().double())
+    s = BlobScore(0.5, cutoff=7.0)(v.float())
+    assert s.dtype == torch.float32
+    assert float((s.double() - exact).norm(dim=1).max()) < 2e-5 * float(exact.norm(dim=1).max())
+
+
 # Where there is little to estimate from
 
 
@@ -325,10 +443,39 @@ def test_refuses_tensors(call, message, arguments):
         getattr(BlobScore(), call)(**arguments)
 
 
+@pytest.mark.parametrize("value", [0, -5.0, float("nan"), float("inf"), "5", True])
+def test_refuses_cutoff(value):
+    with pytest.raises(ValueError, match="'cutoff' must be"):
+        BlobScore(cutoff=value)
+
+
+EDGE = torch.tensor([[0], [1]])
+
+
+@pytest.mark.parametrize(
+    ("message", "options", "arguments"),
+    [
+        ("'edge_index' and 'batch' must not be given together", {}, {"batch": torch.zeros(6).long()}),
+        (r"'edge_index' must not be given to a blob with a cutoff \(got cutoff 5.0\)", {"cutoff": 5.0}, {}),
+        (r"'edge_index' needs backend 'auto' \(got 'dense'\)", {"backend": "dense"}, {}),
+        ("'edge_index' must name particles 0..5", {}, {"edge_index": EDGE + 5}),
+    ],
+)
+@pytest.mark.parametrize("call", ["forward", "jacobian", "entropy"])
+def test_refuses_edges(call, message, options, arguments):
+    with pytest.raises(ValueError, match=message):
+        getattr(BlobScore(0.5, **options), call)(V, **{"edge_index": EDGE, **arguments})
+
+
+def test_refuses_cutoff_with_another_backend():
+    with pytest.raises(ValueError, match=r"'cutoff' needs backend 'auto' \(got 'dense'\)"):
+        BlobScore(cutoff=5.0, backend="dense")
+
+
 def test_refuses_backend():
     with pytest.raises(ValueError, match="'backend' must be one of auto, dense, keops"):
         BlobScore(backend="edges")
 
 
 def test_repr_shows_the_arguments():
-    assert repr(BlobScore(0.3, True)) == "BlobScore(bandwidth=0.3, correct=True, backend='auto')"
+    assert repr(BlobScore(0.3, True)) == "BlobScore(bandwidth=0.3, correct=True, cutoff=None, backend='auto')"

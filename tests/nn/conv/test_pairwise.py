@@ -7,7 +7,7 @@ import torch
 
 import graphlandau.nn.conv.pairwise as pairwise
 from graphlandau.nn import BlobScore, LandauDrift
-from graphlandau.nn.reduce import Partition
+from graphlandau.partition import Partition
 
 
 @pytest.mark.parametrize("labels", [[0] * 5, [3, 1, 3, 3, 0, 1, 9]])

@@ -7,7 +7,8 @@ import torch
 from hypothesis import given, settings
 from invariants import assert_close, cases, direct_sum, particles
 
-from graphlandau.nn.reduce import Partition, maxwell_drift, maxwell_partials
+from graphlandau.nn.reduce import maxwell_drift, maxwell_partials
+from graphlandau.partition import Partition
 
 
 @given(cases(exponents=(0.0,)))
