@@ -15,11 +15,13 @@ from graphlandau.diagnostics import (
     energy,
     entropy,
     entropy_dissipation,
+    equilibrium_distance,
     fourth_moment,
     kl_divergence,
     mass,
     momentum,
     relative_fisher_divergence,
+    temperature,
 )
 from graphlandau.methods import Frame, Method
 from graphlandau.problems import Problem
@@ -35,7 +37,8 @@ class Metrics(Callback):
 
     ``energy_rel_drift`` is :math:`|E - E_0| / E_0` and ``momentum_abs_drift`` :math:`|p - p_0|`, with
     :math:`E_0` and :math:`p_0` of the particles at the start; ``cov_sample_error`` compares with the exact
-    evolution of *their* covariance, and so leaves out the noise of the sample. Dimensionless.
+    evolution of *their* covariance, and so leaves out the noise of the sample. ``equilibrium_distance`` is
+    :math:`\|\Sigma - T I\|_F`, with ``temperature`` :math:`T = \operatorname{tr} \Sigma / d`. Dimensionless.
     """
 
     def __init__(self) -> None:
@@ -57,6 +60,7 @@ class Metrics(Callback):
             return
         v, weight = _velocities(run.state)
         run.row |= self.invariants(v, weight)
+        run.row |= run.method.record()
         run.row |= _entropies(run.state, run.frame, run.method, weight)
         run.row |= _higher_moments(v, weight)
         run.row |= self.covariance_errors(run.problem, run.t, v, weight)
@@ -111,7 +115,11 @@ def _higher_moments(v: Tensor, weight: Tensor | None) -> dict[str, float]:
     entries = [(a, b) for a in range(d) for b in range(a, d) if a == b or d <= 3]
     row = {"fourth_moment": float(fourth_moment(v, weight))}
     row |= {f"cov_{a + 1}_{b + 1}": float(sigma[a, b]) for a, b in entries}
-    return row | {"cov_trace": float(sigma.trace())}
+    return row | {
+        "cov_trace": float(sigma.trace()),
+        "temperature": float(temperature(v, weight)),
+        "equilibrium_distance": float(equilibrium_distance(v, weight)),
+    }
 
 
 def _density_errors(problem: Problem, state: Data, frame: Frame, v: Tensor, weight: Tensor | None) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 import graphlandau
-from graphlandau.diagnostics import covariance
+from graphlandau.diagnostics import covariance, equilibrium_distance_mc, equilibrium_entropy, temperature
 from graphlandau.methods import Method
 from graphlandau.nn.reduce import choose_backend
 from graphlandau.problems import Problem
@@ -43,7 +43,14 @@ def machine_facts(run: Simulation) -> dict[str, Any]:
 
 
 def summarise(run: Simulation) -> dict[str, Any]:
-    """Return the summary of ``run`` at its last step; times are dimensionless, ``*_seconds`` by the clock."""
+    """Return the summary of ``run`` at its last step; times are dimensionless, ``*_seconds`` by the clock.
+
+    ``density_mass`` is the mass of the density as it is printed, and ``time`` says whether ``t`` is its time or that
+    of the normalised one. ``equilibrium_distance_mc`` is what as many independent samples of the Maxwellian would
+    have as ``equilibrium_distance``, ``entropy_equilibrium`` the entropy of that Maxwellian.
+    """
+    v, weight = run.state.v.double(), _weight(run)
+    effective = run.particles if weight is None else float(weight.sum() ** 2 / weight.square().sum())
     # The covariance is given whole, as a matrix; its columns in metrics.csv would repeat it.
     left_out = {"step", "t", "wall_seconds", "cov_trace", *(key for key in run.row if key[-1].isdigit())}
     summary = {
@@ -52,6 +59,8 @@ def summarise(run: Simulation) -> dict[str, Any]:
         "d": run.problem.d,
         "gamma": run.problem.gamma,
         "strength": run.problem.strength,
+        "density_mass": run.problem.mass,
+        "time": run.problem.time,
         "dt": run.dt,
         "t": run.t,
         "steps": run.steps,
@@ -61,7 +70,9 @@ def summarise(run: Simulation) -> dict[str, Any]:
         "setup_seconds": run.setup_seconds,
         "seconds_per_step": (run.wall_seconds - run.setup_seconds) / run.steps,
         **{key: value for key, value in run.row.items() if key not in left_out},
-        "covariance": covariance(run.state.v.double(), _weight(run)).tolist(),
+        "equilibrium_distance_mc": equilibrium_distance_mc(float(temperature(v, weight)), effective, run.problem.d),
+        "entropy_equilibrium": equilibrium_entropy(v, weight),
+        "covariance": covariance(v, weight).tolist(),
     }
     # JSON has no infinity.
     return {k: None if isinstance(x, float) and not math.isfinite(x) else x for k, x in summary.items()}

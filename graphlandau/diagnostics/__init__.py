@@ -1,4 +1,4 @@
-"""What a run is judged by: moments, entropy, densities on grids, errors against the exact solution."""
+"""What a run is judged by: moments, entropy, densities on grids, errors, the equilibrium."""
 
 from graphlandau.diagnostics.density import (
     gaussian_kde,
@@ -8,6 +8,12 @@ from graphlandau.diagnostics.density import (
     scott_bandwidth,
 )
 from graphlandau.diagnostics.entropy import entropy, entropy_dissipation, kl_divergence
+from graphlandau.diagnostics.equilibrium import (
+    equilibrium_distance,
+    equilibrium_distance_mc,
+    equilibrium_entropy,
+    temperature,
+)
 from graphlandau.diagnostics.errors import covariance_error, relative_fisher_divergence
 from graphlandau.diagnostics.moments import average, covariance, energy, fourth_moment, mass, momentum
 
@@ -18,6 +24,9 @@ __all__ = [
     "energy",
     "entropy",
     "entropy_dissipation",
+    "equilibrium_distance",
+    "equilibrium_distance_mc",
+    "equilibrium_entropy",
     "fourth_moment",
     "gaussian_kde",
     "grid_axes",
@@ -28,4 +37,5 @@ __all__ = [
     "relative_fisher_divergence",
     "relative_l2_error",
     "scott_bandwidth",
+    "temperature",
 ]

@@ -58,6 +58,10 @@ class Method(ABC):
     def prepare(self, state: Data, problem: Problem) -> None:
         """Set up for ``problem`` without fitting anything: what a resumed run calls instead of ``initialise``."""
 
+    def record(self) -> dict[str, float]:
+        """Numbers of its own that a method adds to every row of the metrics, under the same keys."""
+        return {}
+
     @torch.no_grad()
     def entropy(self, state: Data) -> float | None:
         r"""Entropy :math:`\langle \log f \rangle` where the method has an estimate of its own, else ``None``."""

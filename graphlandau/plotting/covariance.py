@@ -1,4 +1,4 @@
-"""The covariance of the particles against its exact evolution."""
+"""The covariance of the particles against its exact evolution, or else against equilibrium."""
 
 from __future__ import annotations
 
@@ -6,10 +6,11 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from graphlandau.diagnostics import equilibrium_distance_mc
 from graphlandau.plotting.run_record import RunRecord
-from graphlandau.plotting.style import EXACT, PALETTE, legend, time_axis, widen_decades
+from graphlandau.plotting.style import EXACT, PALETTE, REFERENCE, legend, time_axis, widen_decades
 
-__all__ = ["draw_covariance", "draw_covariance_error", "exact_covariance", "figure"]
+__all__ = ["draw_covariance", "draw_covariance_error", "draw_equilibrium_distance", "exact_covariance", "figure"]
 
 
 def exact_covariance(run: RunRecord, times: np.ndarray) -> np.ndarray | None:
@@ -21,7 +22,10 @@ def exact_covariance(run: RunRecord, times: np.ndarray) -> np.ndarray | None:
 
 
 def draw_covariance(ax: Axes, run: RunRecord) -> None:
-    r"""Draw the diagonal :math:`\Sigma_{aa}(t)`; beyond d = 3 the third and later share one style."""
+    r"""Draw the diagonal :math:`\Sigma_{aa}(t)`; beyond d = 3 the third and later share one style.
+
+    With it the exact evolution or, where only that is known, the temperature at equilibrium.
+    """
     d = run.problem.d
     for a in range(d):
         series = run.series(f"cov_{a + 1}_{a + 1}")
@@ -37,11 +41,15 @@ def draw_covariance(ax: Axes, run: RunRecord) -> None:
         for a in range(min(d, 3)):
             ax.plot(times, truth[:, a, a], gid="exact", **EXACT)
         ax.plot([], [], label="exact", **EXACT)
+    elif (equilibrium := run.problem.equilibrium()) is not None:
+        T = float(equilibrium.covariance[0, 0])
+        ax.plot(run.time_span, [T] * 2, label="temperature at equilibrium", gid="equilibrium", **REFERENCE)
     time_axis(ax, run.time_span, r"covariance $\Sigma_{aa}$", "Covariance")
     # An isotropic problem keeps its covariance: show that as a flat line, not as magnified noise.
     low, high = ax.get_ylim()
     middle, span = (low + high) / 2, max(high - low, 0.2 * abs(high))
-    ax.set_ylim(middle - 0.55 * span, middle + 0.65 * span)
+    # Room for the legend, whose lowest line is the limit where there is no exact curve among the others.
+    ax.set_ylim(middle - 0.55 * span, middle + (1.05 if truth is None else 0.65) * span)
 
 
 def draw_covariance_error(ax: Axes, run: RunRecord) -> None:
@@ -61,17 +69,34 @@ def draw_covariance_error(ax: Axes, run: RunRecord) -> None:
     widen_decades(ax, above=0.25)
 
 
+def draw_equilibrium_distance(ax: Axes, run: RunRecord) -> None:
+    r"""Draw :math:`\|\Sigma - T I\|_F`, and what samples of the Maxwellian, as many as particles, would have."""
+    series = run.series("equilibrium_distance")
+    if series is not None:
+        ax.plot(*series, color=PALETTE[0], label="particles", gid="equilibrium_distance")
+    temperature = run.series("temperature")
+    if temperature is not None:
+        floor = equilibrium_distance_mc(float(temperature[1][-1]), _effective_particles(run), run.problem.d)
+        ax.plot(run.time_span, [floor] * 2, label="as many samples at equilibrium", gid="floor", **REFERENCE)
+    time_axis(ax, run.time_span, r"$\| \Sigma - T I \|_F$", "Distance from isotropy")
+    widen_decades(ax, above=0.3)
+
+
+def _effective_particles(run: RunRecord) -> float:
+    w = run.weight
+    return len(run.snapshot(0).v) if w is None else float(w.sum() ** 2 / w.square().sum())
+
+
 def figure(run: RunRecord) -> Figure | None:
-    """Diagonal of the covariance, and where the truth is known its error."""
+    """Diagonal of the covariance; beside it its error where the truth is known, else the distance from isotropy."""
     if run.series("cov_1_1") is None:
         return None
-    errors = run.series("cov_frobenius_error") is not None
-    fig = Figure(figsize=(10.5 if errors else 5.6, 4.4), layout="constrained")
-    axes = fig.subplots(1, 2 if errors else 1, squeeze=False)[0]
-    draw_covariance(axes[0], run)
-    legend(axes[0])
-    if errors:
-        draw_covariance_error(axes[1], run)
-        legend(axes[1])
+    candidates = {"cov_frobenius_error": draw_covariance_error, "equilibrium_distance": draw_equilibrium_distance}
+    panels = [draw for name, draw in candidates.items() if run.series(name) is not None][:1]
+    fig = Figure(figsize=(10.5 if panels else 5.6, 4.4), layout="constrained")
+    axes = fig.subplots(1, 1 + len(panels), squeeze=False)[0]
+    for ax, draw in zip(axes, [draw_covariance, *panels], strict=True):
+        draw(ax, run)
+        legend(ax)
     fig.suptitle(f"Covariance of the particles: {run.title}", x=0.01, ha="left")
     return fig

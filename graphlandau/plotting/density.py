@@ -15,9 +15,15 @@ from graphlandau.plotting import exact
 from graphlandau.plotting.run_record import RunRecord, Snapshot
 from graphlandau.plotting.style import EXACT, PALETTE, SMOOTHED, velocity_axis
 
-__all__ = ["draw_marginal", "draw_slice", "figure", "line_meanings"]
+__all__ = ["draw_marginal", "draw_slice", "figure", "has_slices", "line_meanings"]
 
 _POINTS = 241
+
+
+def has_slices(run: RunRecord) -> bool:
+    """Whether slices are drawn: for d <= 3, if the density is known throughout or the problem has a grid for it."""
+    known = run.problem.density(run.problem.t_end) is not None
+    return run.problem.d <= 3 and (known or run.problem.grid is not None)
 
 
 def draw_slice(ax: Axes, run: RunRecord, snapshot: Snapshot, component: int, colour: Any, label: str) -> None:
@@ -70,15 +76,15 @@ def line_meanings(run: RunRecord, snapshots: list[Snapshot], axes: list[Axes]) -
 
 
 def figure(run: RunRecord) -> Figure:
-    """Four times side by side: above the slice along v_1 if the truth is known, below the marginals."""
+    """Four times side by side: above the slice along v_1 (:func:`has_slices`), below the marginals."""
     snapshots = run.snapshots(4)
     d = run.problem.d
-    known = d <= 3 and all(run.problem.density(snapshot.t) is not None for snapshot in snapshots)
-    rows = 2 if known else 1
+    slices = has_slices(run)
+    rows = 2 if slices else 1
     fig = Figure(figsize=(3.2 * len(snapshots) + 0.4, 2.9 * rows + 0.9), layout="constrained")
     grid = fig.subplots(rows, len(snapshots), squeeze=False, sharey="row")
     for column, snapshot in enumerate(snapshots):
-        if known:
+        if slices:
             draw_slice(grid[0, column], run, snapshot, 0, PALETTE[0], "particles, $v_1$")
         for a in range(min(d, 3)):
             draw_marginal(grid[-1, column], run, snapshot, a, PALETTE[a], f"particles, $v_{a + 1}$")

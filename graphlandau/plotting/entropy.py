@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -12,17 +10,9 @@ from graphlandau.plotting import exact
 from graphlandau.plotting.run_record import RunRecord
 from graphlandau.plotting.style import EXACT, PALETTE, REFERENCE, legend, time_axis
 
-__all__ = ["draw_dissipation", "draw_entropy", "figure", "maxwellian_entropy"]
+__all__ = ["draw_dissipation", "draw_entropy", "figure"]
 
 _TIMES = 101
-
-
-def maxwellian_entropy(energy: float, d: int) -> float:
-    r"""Return :math:`H_\infty = -\frac d2 (1 + \log 2 \pi T)`, :math:`T = 2E/d`, the least at that energy.
-
-    ``energy`` is the kinetic energy in the frame of the mean velocity, dimensionless.
-    """
-    return -0.5 * d * (1 + math.log(2 * math.pi * 2 * energy / d))
 
 
 def exact_entropy(run: RunRecord) -> tuple[np.ndarray, list[float]] | None:
@@ -51,10 +41,10 @@ def draw_entropy(ax: Axes, run: RunRecord) -> None:
     truth = exact_entropy(run)
     if truth is not None:
         ax.plot(*truth, label="exact", gid="exact", **EXACT)
-    covariance = run.problem.covariance(run.problem.t_start)
-    if covariance is not None:
-        equilibrium = maxwellian_entropy(0.5 * float(covariance.trace()), run.problem.d)
-        ax.plot(run.time_span, [equilibrium] * 2, label="Maxwellian of equal energy", **REFERENCE)
+    equilibrium = run.problem.equilibrium()
+    if equilibrium is not None:
+        level = [equilibrium.entropy()] * 2
+        ax.plot(run.time_span, level, label="Maxwellian of equal energy", gid="equilibrium", **REFERENCE)
     time_axis(ax, run.time_span, r"entropy $H = \int f \; \log \, f \; dv$", "Entropy")
 
 

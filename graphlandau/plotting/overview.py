@@ -5,36 +5,45 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from graphlandau.plotting import conservation, covariance, density, entropy, errors, particles
 from graphlandau.plotting.run_record import RunRecord, Snapshot
 from graphlandau.plotting.style import PALETTE, legend, time_axis, time_colours, widen_decades
+from graphlandau.problems import Problem
 
 __all__ = ["figure"]
 
 
 def _draw_profile(ax: Axes, run: RunRecord, snapshots: list[Snapshot]) -> None:
-    """Draw the slice where the exact density is known, else the marginal whose variance changes most."""
-    known = run.problem.d <= 3 and all(run.problem.density(snapshot.t) is not None for snapshot in snapshots)
+    """Draw the slice (:func:`density.has_slices`), else the marginal whose variance changes most."""
+    slices = density.has_slices(run)
     change = snapshots[-1].v.var(dim=0).log() - snapshots[0].v.var(dim=0).log()
-    component = 0 if known else int(change.abs().argmax())
-    draw = density.draw_slice if known else density.draw_marginal
+    component = 0 if slices else int(change.abs().argmax())
+    draw = density.draw_slice if slices else density.draw_marginal
     for colour, snapshot in zip(time_colours(len(snapshots)), snapshots, strict=True):
         draw(ax, run, snapshot, component, colour, f"$t = {snapshot.t:.4g}$")
-    ax.set_title("Density along an axis" if known else f"Density of $v_{component + 1}$")
+    ax.set_title("Density along an axis" if slices else f"Density of $v_{component + 1}$")
     ax.set_ylim(0, 1.45 * ax.get_ylim()[1])
     legend(ax, density.line_meanings(run, snapshots, [ax]), loc="upper center", ncols=2, fontsize=8.5)
 
 
 def _evolution(run: RunRecord) -> Callable[[Axes, RunRecord], None] | None:
-    """Choose what shows the relaxation: the entropy if its exact curve is known, else the covariance."""
-    if run.series("entropy") is not None and entropy.exact_entropy(run) is not None:
+    """Choose what shows the relaxation: the entropy if its exact curve is known or temperatures stand still."""
+    shown = _equal_temperatures(run.problem) or entropy.exact_entropy(run) is not None
+    if run.series("entropy") is not None and shown:
         return entropy.draw_entropy
     if run.series("cov_1_1") is not None:
         return covariance.draw_covariance
     return entropy.draw_entropy if run.series("entropy") is not None else None
+
+
+def _equal_temperatures(problem: Problem) -> bool:
+    """Whether the diagonal of the covariance, all that is drawn of it, starts at its limit."""
+    equilibrium, sigma = problem.equilibrium(), problem.initial.covariance
+    return equilibrium is not None and sigma is not None and torch.allclose(sigma.diag(), equilibrium.covariance.diag())
 
 
 def _draw_errors(ax: Axes, run: RunRecord) -> None:

@@ -10,6 +10,7 @@ from matplotlib.lines import Line2D
 
 from graphlandau.plotting.run_record import RunRecord, Snapshot
 from graphlandau.plotting.style import EXACT, PALETTE, REFERENCE, velocity_axis
+from graphlandau.problems import Gaussian, Problem
 
 __all__ = ["draw_score", "draw_score_error", "figure"]
 
@@ -21,8 +22,8 @@ _POINTS = 400
 def draw_score(ax: Axes, run: RunRecord, snapshot: Snapshot, component: int) -> None:
     r"""Draw :math:`s_a` against :math:`v_a` for the particles nearest to axis a, and the exact one on it.
 
-    Where no exact density is known but the exact covariance is, the Gaussian of that covariance serves as a
-    reference, drawn grey because it is not the solution.
+    Where no exact density is known, the Gaussian of the exact covariance, or else the Maxwellian of equal energy,
+    serves as a reference, drawn grey because it is not the solution.
     """
     v, s = snapshot.v, snapshot.s
     distance = (v.square().sum(dim=1) - v[:, component].square()).clamp(min=0).sqrt()
@@ -31,21 +32,32 @@ def draw_score(ax: Axes, run: RunRecord, snapshot: Snapshot, component: int) -> 
     ax.scatter(v[nearest, component], s[nearest, component], s=7, color=PALETTE[0], alpha=0.55, linewidths=0)
     low, high = _robust_limits(s[nearest, component].numpy())
     x = torch.linspace(-run.half_width, run.half_width, _POINTS, dtype=torch.float64)
-    density, covariance = run.problem.density(snapshot.t), run.problem.covariance(snapshot.t)
+    density, reference = run.problem.density(snapshot.t), _reference(run.problem, snapshot.t)
     if density is not None:
         line = x.new_zeros(x.numel(), run.problem.d)
         line[:, component] = x
         curve = density.score(line)[:, component]
-        # Blank far outside the panel, so that no line joins the two branches of a pole.
-        curve[(curve < 2 * low - high) | (curve > 2 * high - low)] = torch.nan
+        # Blank far outside the panel, at a jump, and where there is no density: no line joins two branches.
+        jump = curve.diff(append=curve[-1:]).abs() > high - low
+        far = (curve < 2 * low - high) | (curve > 2 * high - low)
+        curve[far | jump | density.log_prob(line).isneginf()] = torch.nan
         ax.plot(x, curve, gid="exact", **EXACT)
-    elif covariance is not None:
-        ax.plot(x, -x / covariance[component, component], gid="gaussian", **REFERENCE)
+    elif reference is not None:
+        line = reference.mean.repeat(x.numel(), 1)
+        line[:, component] = x
+        ax.plot(x, reference.score(line)[:, component], gid="gaussian", **REFERENCE)
     velocity_axis(ax, run.half_width, component, f"$s_{component + 1}$", f"$t = {snapshot.t:.4g}$")
     if len(v) > len(nearest):
         near = f"particles within {float(distance[nearest].max()):.2f} of the axis"
         ax.set_title(near, loc="right", fontsize=8.5, color="0.4")
     ax.set_ylim(low, high)
+
+
+def _reference(problem: Problem, t: float) -> Gaussian | None:
+    equilibrium, covariance = problem.equilibrium(), problem.covariance(t)
+    if equilibrium is None or covariance is None:
+        return equilibrium
+    return Gaussian(equilibrium.mean, covariance)
 
 
 def draw_score_error(ax: Axes, run: RunRecord, snapshot: Snapshot, component: int) -> None:
@@ -87,7 +99,9 @@ def figure(run: RunRecord) -> Figure:
     if "exact" in drawn:
         handles.append(Line2D([], [], label="exact score on the axis", **EXACT))
     if "gaussian" in drawn:
-        handles.append(Line2D([], [], label=r"$-v_a / \Sigma_{aa}$, Gaussian of the exact covariance", **REFERENCE))
+        known = run.problem.covariance(run.problem.t_start) is not None
+        kind = "Gaussian of the exact covariance" if known else "Maxwellian of equal energy"
+        handles.append(Line2D([], [], label=f"score of the {kind}", **REFERENCE))
     fig.legend(handles=handles, loc="outside lower center", ncols=len(handles))
     fig.suptitle(f"Score at the particles: {run.title}", x=0.01, ha="left")
     return fig

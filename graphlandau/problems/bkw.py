@@ -56,6 +56,11 @@ class BKWDensity(Density):
         self.Q = (1 - K) / (2 * K**2)
 
     @property
+    def mean(self) -> Float[Tensor, " d"]:
+        """Zero, float64."""
+        return torch.zeros(self.d, dtype=torch.float64)
+
+    @property
     def covariance(self) -> Float[Tensor, "d d"]:
         r"""The identity, float64."""
         return torch.eye(self.d, dtype=torch.float64)

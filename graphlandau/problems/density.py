@@ -19,8 +19,13 @@ class Density(ABC):
     r"""A normalised probability density :math:`f` on velocity space, dimensionless.
 
     A subclass sets ``d`` and writes :meth:`sample` and :meth:`log_prob`; the score then follows by automatic
-    differentiation. Override :meth:`score`, :attr:`covariance` and :meth:`entropy` where a formula is known.
-    Evaluation follows the dtype and device of the velocities it is given.
+    differentiation. Override :meth:`score`, :attr:`mean`, :attr:`covariance` and :meth:`entropy` where a formula
+    is known. Evaluation follows the dtype and device of the velocities it is given.
+
+    Attributes:
+        d: Dimension of velocity space.
+        smooth: Whether the pointwise gradient of :math:`\log f` is the whole score; ``False`` for a density with
+            jumps, whose score methods must fit to samples.
 
     Example:
         >>> class Laplace(Density):
@@ -37,6 +42,7 @@ class Density(ABC):
     """
 
     d: int
+    smooth: bool = True
 
     @abstractmethod
     def sample(self, n: int, *, generator: torch.Generator) -> Float[Tensor, "n d"]:
@@ -50,6 +56,11 @@ class Density(ABC):
         r"""Score :math:`\nabla_v \log f`, here by automatic differentiation of :meth:`log_prob`."""
         require_dimension("v", v, self.d)
         return torch.func.grad(lambda x: self.log_prob(x).sum())(v)
+
+    @property
+    def mean(self) -> Float[Tensor, " d"] | None:
+        r"""Exact mean velocity, :math:`(d,)` in float64, or ``None`` when it is not known."""
+        return None
 
     @property
     def covariance(self) -> Float[Tensor, "d d"] | None:
@@ -87,19 +98,24 @@ class Gaussian(Density):
     """
 
     def __init__(self, mean: Tensor | Sequence[float], covariance: Tensor | Sequence[Sequence[float]]) -> None:
-        self.mean = require_finite("mean", torch.as_tensor(mean, dtype=torch.float64))
+        m = require_finite("mean", torch.as_tensor(mean, dtype=torch.float64))
         sigma = require_finite("covariance", torch.as_tensor(covariance, dtype=torch.float64))
-        if self.mean.dim() != 1 or self.mean.numel() < 1:
-            raise ValueError(f"'mean' must have shape (d,) (got {tuple(self.mean.shape)})")
-        self.d = self.mean.numel()
+        if m.dim() != 1 or m.numel() < 1:
+            raise ValueError(f"'mean' must have shape (d,) (got {tuple(m.shape)})")
+        self.d = m.numel()
         if sigma.shape != (self.d, self.d):
             raise ValueError(f"'covariance' must have shape ({self.d}, {self.d}) (got {tuple(sigma.shape)})")
         factor, failed = torch.linalg.cholesky_ex(sigma)
         if failed or not torch.allclose(sigma, sigma.T, rtol=1e-12, atol=0):
             raise ValueError(f"'covariance' must be symmetric positive definite (got {sigma.tolist()})")
-        self._covariance, self._factor = sigma, factor
+        self._mean, self._covariance, self._factor = m, sigma, factor
         self._precision = torch.cholesky_inverse(factor)
         self._log_det = 2 * float(factor.diagonal().log().sum())
+
+    @property
+    def mean(self) -> Float[Tensor, " d"]:
+        r""":math:`m`, float64."""
+        return self._mean
 
     @property
     def covariance(self) -> Float[Tensor, "d d"]:

@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from graphlandau.kernels import LandauKernel
-from graphlandau.problems.density import Density
+from graphlandau.problems.density import Density, Gaussian
 from graphlandau.validation import require_finite, require_integer, require_number, require_positive
 
 __all__ = ["Problem"]
@@ -37,6 +37,11 @@ class Problem:
         grid: Half width and points per axis of the grid on which densities are compared, ``None`` for none.
         bandwidth: Standard deviation of the Gaussian kernel density estimate in that comparison.
 
+    Attributes:
+        mass: Mass of the density as the papers print it; ``initial`` is always normalised to 1.
+        time: ``"physical"``, the time of the printed density, or ``"normalised"``, ``mass`` times it. They differ
+            only where ``mass`` is not 1.
+
     Raises:
         ValueError: If ``gamma`` is outside [-4, 1]; ``strength``, ``dt``, ``bandwidth`` or the half width is
             not positive; ``t_end`` is not after ``t_start``; the dimension, ``particles`` or the points per
@@ -56,6 +61,9 @@ class Problem:
 
     Reference: Ilin, Hu and Wang 2025, Eq. (1.2); Huang and Wang, arXiv:2409.12296, Section 5.
     """
+
+    mass: float = 1.0
+    time: str = "physical"
 
     def __init__(
         self,
@@ -134,6 +142,21 @@ class Problem:
             return None
         isotropic = sigma.trace() / self.d * torch.eye(self.d, dtype=sigma.dtype, device=sigma.device)
         return isotropic - (isotropic - sigma) * math.exp(-4 * self.d * self.strength * (t - self.t_start))
+
+    def equilibrium(self) -> Gaussian | None:
+        r"""The Maxwellian to which collisions lead, that of equal mass, momentum and energy.
+
+        .. math::
+            f_\infty = N(m_0, T I), \qquad T = \tfrac{1}{d} \operatorname{tr} \Sigma_0, \qquad
+            H_\infty = -\tfrac{d}{2} \log(2 \pi e T)
+
+        ``None`` where mean or covariance of ``initial`` is not known. Particles have a mean and a temperature of
+        their own, which differ from these by the noise of the sample.
+        """
+        m, sigma = self.initial.mean, self.initial.covariance
+        if m is None or sigma is None:
+            return None
+        return Gaussian(m, sigma.trace() / self.d * torch.eye(self.d, dtype=torch.float64))
 
     def sample(self, n: int, *, generator: torch.Generator, t: float | None = None) -> Float[Tensor, "n d"]:
         """Draw ``n`` exact samples at ``t`` (``t_start`` unless given): float64, the generator's device."""

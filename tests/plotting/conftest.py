@@ -15,24 +15,28 @@ import pytest
 import torch
 import yaml
 
-from graphlandau.problems import BKW, Anisotropic, Problem
+from graphlandau.problems import BKW, Anisotropic, Problem, Rosenbluth, Truncated
 
 PROBLEMS: dict[str, tuple[type[Problem], dict[str, Any]]] = {
     "bkw_2d": (BKW, {"d": 2}),
     "bkw_3d": (BKW, {"d": 3}),
     "anisotropic_3d": (Anisotropic, {"d": 3}),
     "anisotropic_10d": (Anisotropic, {"d": 10}),
+    "anisotropic_coulomb_3d": (Anisotropic, {"d": 3, "gamma": -3.0}),
+    "rosenbluth_3d": (Rosenbluth, {}),
+    "truncated_2d": (Truncated, {}),
 }
 
 
 def _particles(problem: Problem, t: float, n: int, generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
-    """Samples and scores: exact where the density is known, else of a Gaussian of the exact covariance."""
+    """Samples and scores: exact where the density is known, else of the exact covariance or the equilibrium."""
     if problem.density(t) is not None:
         v = problem.sample(n, generator=generator, t=t)
         s = problem.score(v, t)
         return v, s + 0.03 * s.std() * torch.randn(s.shape, generator=generator, dtype=s.dtype)
-    sigma = problem.covariance(t)
-    assert sigma is not None
+    equilibrium, sigma = problem.equilibrium(), problem.covariance(t)
+    assert equilibrium is not None
+    sigma = equilibrium.covariance if sigma is None else sigma
     v = torch.randn(n, problem.d, generator=generator, dtype=torch.float64) @ torch.linalg.cholesky(sigma).T
     return v, -torch.linalg.solve(sigma, v.T).T
 
@@ -44,12 +48,14 @@ def _row(problem: Problem, t: float, step: int, v: torch.Tensor, rng: np.random.
     row |= {"momentum_abs_drift": 1e-17 * step, "entropy": -2.8 - 0.05 * (1 - np.exp(-since))}
     row |= {"entropy_dissipation": -0.05 * np.exp(-since), "fourth_moment": 8.0}
     sample, truth = torch.cov(v.T), problem.covariance(t)
-    assert truth is not None
     for a in range(problem.d):
         for b in range(a, problem.d if problem.d <= 3 else a + 1):
             row[f"cov_{a + 1}_{b + 1}"] = float(sample[a, b])
-    row |= {"cov_trace": float(sample.trace()), "cov_frobenius_error": float((sample - truth).norm())}
-    row["cov_sample_error"] = 1e-4 * (1 + since)
+    row |= {"cov_trace": float(sample.trace()), "temperature": float(sample.trace()) / problem.d}
+    row["equilibrium_distance"] = 0.3 * np.exp(-since)
+    if truth is not None:
+        row["cov_frobenius_error"] = float((sample - truth).norm())
+        row["cov_sample_error"] = 1e-4 * (1 + since)
     if isinstance(problem, BKW):
         row |= {"rel_fisher_divergence": 1e-3 * (1 + rng.random()), "kl": 1e-4 * rng.standard_normal()}
         row["entropy"] = problem.density(t).entropy() + 2e-3

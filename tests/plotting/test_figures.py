@@ -22,6 +22,9 @@ EXPECTED = {
     "bkw_3d": ALWAYS | {"errors"},
     "anisotropic_3d": ALWAYS,
     "anisotropic_10d": ALWAYS,
+    "anisotropic_coulomb_3d": ALWAYS,
+    "rosenbluth_3d": ALWAYS,
+    "truncated_2d": ALWAYS,
 }
 RunDir = Callable[[str], Path]
 
@@ -107,6 +110,85 @@ def test_exact_covariance_is_the_problems(run_dir: RunDir) -> None:
             # tr Sigma_0 = 3, strength 1/24: every entry relaxes to 1 at the rate 4 d C = 1/2.
             start = (1.8, 0.2, 1.0)[a]
             assert value == pytest.approx(1 - (1 - start) * np.exp(-t / 2), abs=1e-12)
+
+
+@pytest.mark.parametrize("name", ["bkw_2d", "anisotropic_10d", "rosenbluth_3d", "truncated_2d"])
+def test_entropy_is_drawn_with_its_least_value(run_dir: RunDir, name: str) -> None:
+    run = RunRecord(run_dir(name))
+    (line,) = _curves(_axes(FIGURES["entropy"](run)), "equilibrium")
+    sigma = run.problem.initial.covariance
+    assert sigma is not None
+    d, T = run.problem.d, float(sigma.trace()) / run.problem.d
+    np.testing.assert_allclose(line[:, 1], -d / 2 * np.log(2 * np.pi * np.e * T), rtol=1e-12)
+    np.testing.assert_array_equal(line[:, 0], run.time_span)
+
+
+@pytest.mark.parametrize(("name", "T"), [("anisotropic_coulomb_3d", 1.0), ("truncated_2d", 1.5)])
+def test_covariance_without_exact_evolution_is_drawn_with_its_limit(run_dir: RunDir, name: str, T: float) -> None:
+    folder = run_dir(name)
+    axes = _axes(FIGURES["covariance"](RunRecord(folder)))
+    assert not _curves(axes, "exact")
+    (line,) = _curves(axes[:1], "equilibrium")
+    np.testing.assert_allclose(line[:, 1], T, rtol=1e-12)
+    (distance,) = _curves(axes[1:], "equilibrium_distance")
+    np.testing.assert_array_equal(distance, _column(folder, "equilibrium_distance"))
+    (floor,) = _curves(axes[1:], "floor")
+    d, last = len(_curves(axes[:1], "cov_3_3")) + 2, _column(folder, "temperature")[-1, 1]
+    np.testing.assert_allclose(floor[:, 1], last * np.sqrt((d * d + d - 2) / 400), rtol=1e-12)
+
+
+@pytest.mark.parametrize("name", ["bkw_2d", "anisotropic_3d"])
+def test_known_evolution_takes_the_place_of_its_limit(run_dir: RunDir, name: str) -> None:
+    axes = _axes(FIGURES["covariance"](RunRecord(run_dir(name))))
+    assert _curves(axes, "exact")
+    assert not _curves(axes, "equilibrium")
+    assert not _curves(axes, "equilibrium_distance")
+
+
+@pytest.mark.parametrize("name", ["rosenbluth_3d", "truncated_2d"])
+def test_density_known_at_the_start_only(run_dir: RunDir, name: str) -> None:
+    """Slices at every time, the exact one at the first; the legend says so."""
+    run = RunRecord(run_dir(name))
+    figure = FIGURES["density"](run)
+    axes = _axes(figure)
+    assert len(axes) == 8
+    for ax in axes[:4]:
+        assert len(_curves([ax], "particles")) == 1
+    (curve,) = _curves(axes[:4], "exact")
+    v = torch.zeros(len(curve), run.problem.d, dtype=torch.float64)
+    v[:, 0] = torch.from_numpy(curve[:, 0].copy())
+    np.testing.assert_allclose(curve[:, 1], run.problem.log_prob(v).exp().numpy(), atol=1e-15)
+    assert _curves(axes[:1], "exact")
+    assert figure is not None
+    assert "exact ($t = 0$ only)" in [text.get_text() for text in figure.legends[0].get_texts()]
+
+
+def test_score_has_no_line_through_the_hole(run_dir: RunDir) -> None:
+    """Inside |v| < 1 there is no density, hence no score; Rosenbluth's jumps at the origin."""
+    run = RunRecord(run_dir("truncated_2d"))
+    (curve,) = _curves(_axes(FIGURES["score"](run))[:1], "exact")
+    drawn = np.isfinite(curve[:, 1])
+    assert not drawn[np.abs(curve[:, 0]) < 1].any()
+    np.testing.assert_allclose(curve[drawn, 1], -curve[drawn, 0], atol=1e-12)
+    (curve,) = _curves(_axes(FIGURES["score"](RunRecord(run_dir("rosenbluth_3d"))))[:1], "exact")
+    below, above = curve[curve[:, 0] < 0, 1], curve[curve[:, 0] > 0, 1]
+    assert np.isnan(below[-1]) or np.isnan(above[0])
+
+
+def test_score_without_a_solution_is_drawn_with_that_of_the_maxwellian(run_dir: RunDir) -> None:
+    run = RunRecord(run_dir("truncated_2d"))
+    axes = _axes(FIGURES["score"](run))
+    assert not _curves(axes[:1], "gaussian")
+    (line,) = _curves(axes[1:2], "gaussian")
+    np.testing.assert_allclose(line[:, 1], -line[:, 0] / 1.5, rtol=1e-12)
+
+
+@pytest.mark.parametrize(("name", "gid"), [("rosenbluth_3d", "entropy"), ("anisotropic_coulomb_3d", "cov_1_1")])
+def test_overview_shows_what_evolves(run_dir: RunDir, name: str, gid: str) -> None:
+    """The covariance of an isotropic problem stands still; its entropy does not."""
+    axes = _axes(FIGURES["overview"](RunRecord(run_dir(name))))
+    assert len(_curves(axes, gid)) == 1
+    assert not _curves(axes, {"entropy": "cov_1_1", "cov_1_1": "entropy"}[gid])
 
 
 def test_exact_density_is_the_problems(run_dir: RunDir) -> None:

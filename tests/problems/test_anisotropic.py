@@ -101,11 +101,24 @@ def test_defaults_are_the_papers():
         assert problem.density(1.0) is None
 
 
+@pytest.mark.parametrize(("strength", "dt", "t_end"), [(1 / 24, 1.0, 300.0), (1.0, 1 / 24, 12.5)])
+def test_coulomb_runs_the_same_300_steps_for_every_strength(strength, dt, t_end):
+    problem = Anisotropic(d=3, strength=strength, gamma=-3.0)
+    assert problem.name == "anisotropic_coulomb_3d"
+    assert (problem.dt, problem.t_end, problem.particles) == pytest.approx((dt, t_end, 12_800), rel=1e-15)
+    assert problem.covariance(1.0) is None
+    equilibrium = problem.equilibrium()
+    assert torch.equal(equilibrium.mean, torch.zeros(3, dtype=torch.float64))
+    assert torch.allclose(equilibrium.covariance, torch.eye(3, dtype=torch.float64), rtol=1e-15)
+    assert Anisotropic(d=3, gamma=-1.0).name == "anisotropic_gamma-1_3d"
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         ({"d": 1}, r"'d' must be an integer >= 2 \(got 1\)"),
         ({"strength": -1.0}, r"'strength' must be positive \(got -1.0\)"),
+        ({"gamma": -5.0}, r"'gamma' must be in \[-4, 1\] \(got -5.0\)"),
     ],
 )
 def test_bad_arguments_are_refused(arguments, message):

@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from graphlandau.problems import BKWDensity, Density, Gaussian
+from graphlandau.problems import BKWDensity, Density, Gaussian, GaussianMixture, ProductDensity
 
 
 def gaussian(d: int) -> Gaussian:
@@ -15,6 +15,11 @@ def gaussian(d: int) -> Gaussian:
     g = torch.Generator().manual_seed(d)
     a = torch.randn(d, d, generator=g, dtype=torch.float64)
     return Gaussian(torch.arange(d, dtype=torch.float64) / 2, 0.3 * a @ a.T + 0.5 * torch.eye(d, dtype=torch.float64))
+
+
+def bimodal(shift: float = 0.0) -> GaussianMixture:
+    """Two 1D modes of unequal weight and width."""
+    return GaussianMixture([Gaussian([shift - 2], [[0.5]]), Gaussian([shift + 1], [[0.8]])], [0.4, 0.6])
 
 
 DENSITIES = {
@@ -25,6 +30,9 @@ DENSITIES = {
     "bkw_2d": BKWDensity(2, 0.7),
     "bkw_3d": BKWDensity(3, 0.62),
     "maxwellian_3d": BKWDensity(3, 1.0),
+    "mixture_1d": bimodal(),
+    "mixture_2d": GaussianMixture([gaussian(2), Gaussian([-2.0, 1.0], [[1.0, 0.2], [0.2, 0.6]])], [3.0, 1.0]),
+    "product_3d": ProductDensity([gaussian(2), bimodal(0.5)]),
 }
 
 
@@ -38,8 +46,7 @@ def test_mass_mean_covariance_entropy_by_quadrature(name):
     w = log_f.exp() * float(axis[1] - axis[0]) ** f.d
     assert float(w.sum()) == pytest.approx(1, abs=1e-9)
     m = w @ v
-    mean = f.mean if isinstance(f, Gaussian) else torch.zeros(f.d, dtype=torch.float64)
-    assert torch.allclose(m, mean, atol=1e-8)
+    assert torch.allclose(m, f.mean, atol=1e-8)
     sigma = (w[:, None] * (v - m)).T @ (v - m)
     assert torch.allclose(sigma, f.covariance, atol=1e-8)
     # With P = 0, f log f ~ |v|^2 log |v| at a node: the rule is of fourth order in the spacing there.
@@ -68,8 +75,7 @@ def test_samples_have_the_exact_first_two_moments(name):
     v = f.sample(n, generator=torch.Generator().manual_seed(2))
     assert v.shape == (n, f.d)
     assert v.dtype == torch.float64
-    mean = f.mean if isinstance(f, Gaussian) else torch.zeros(f.d, dtype=torch.float64)
-    x = v - mean
+    x = v - f.mean
     # Five standard errors, the error of each entry estimated from the sample itself.
     assert bool((x.mean(0).abs() < 5 * x.std(0) / math.sqrt(n)).all())
     second = x[:, :, None] * x[:, None, :]
@@ -110,8 +116,37 @@ def test_bad_gaussians_are_refused(mean, covariance, message):
         Gaussian(torch.tensor(mean), torch.tensor(covariance))
 
 
+def test_mixture_in_the_far_tail_is_its_nearest_component():
+    """No underflow: at 60 standard deviations the densities themselves are zero in float64."""
+    f = GaussianMixture([Gaussian([-2.0], [[1.0]]), Gaussian([2.0], [[1.0]])])
+    v = torch.tensor([[60.0]], dtype=torch.float64)
+    near = Gaussian([2.0], [[1.0]])
+    assert float(f.log_prob(v)) == pytest.approx(float(near.log_prob(v)) - math.log(2), rel=1e-14)
+    assert torch.allclose(f.score(v), near.score(v), rtol=1e-14)
+
+
+def test_entropy_is_none_where_no_quadrature_is_offered():
+    eye = torch.eye(3).tolist()
+    assert GaussianMixture([Gaussian([0.0, 0.0, 0.0], eye), Gaussian([1.0, 0.0, 0.0], eye)]).entropy() is None
+    needle = Gaussian([0.0, 0.0], [[1e-4, 0.0], [0.0, 1.0]])
+    assert GaussianMixture([needle, Gaussian([0.0, 0.0], [[1.0, 0.0], [0.0, 1.0]])]).entropy() is None
+
+
+def test_bad_mixtures_are_refused():
+    one, two = Gaussian([0.0], [[1.0]]), gaussian(2)
+    with pytest.raises(ValueError, match=r"'components' must be Gaussians .* \(got dimensions \[1, 2\]\)"):
+        GaussianMixture([one, two])
+    with pytest.raises(ValueError, match=r"'components' must be .* \(got dimensions \[\]\)"):
+        GaussianMixture([])
+    for p in ([1.0], [0.5, -0.5], [0.0, 1.0]):
+        with pytest.raises(ValueError, match="'probabilities' must be 2 positive numbers"):
+            GaussianMixture([one, one], p)
+    with pytest.raises(ValueError, match=r"'factors' must be at least one density \(got none\)"):
+        ProductDensity([])
+
+
 def test_velocities_of_another_dimension_are_refused():
-    for f in (gaussian(2), BKWDensity(2, 0.7)):
+    for f in (gaussian(2), BKWDensity(2, 0.7), DENSITIES["mixture_2d"], ProductDensity([bimodal(), bimodal()])):
         for evaluate in (f.log_prob, f.score):
             with pytest.raises(ValueError, match=r"'v' must have shape \(N, 2\) \(got \(5, 3\)\)"):
                 evaluate(torch.zeros(5, 3))

@@ -10,6 +10,7 @@ import torch
 from jsonargparse import ArgumentParser
 
 from graphlandau.problems import BKW, Anisotropic, Density, Gaussian, Problem
+from graphlandau.simulation import count_steps
 
 PRESETS = sorted((Path(__file__).parents[2] / "configs" / "problem").glob("*.yaml"))
 
@@ -101,11 +102,43 @@ def test_preset_builds_the_problem_it_is_named_after(preset):
     built = parser.instantiate(parser.parse_args([f"--problem={preset}"])).problem
     assert built.name == preset.stem
     changed = parser.parse_args([f"--problem={preset}", "--problem.strength=0.5"])
-    assert parser.instantiate(changed).problem.strength == 0.5
+    # Particles are normalised: in the time of an unnormalised density their strength has its mass in it.
+    assert parser.instantiate(changed).problem.strength == 0.5 * built.mass
+    count_steps(built.t_start, built.t_end, built.dt)
 
 
 def test_presets_are_there():
-    assert {p.stem for p in PRESETS} >= {"anisotropic_10d", "anisotropic_3d", "bkw_2d", "bkw_3d"}
+    assert {p.stem for p in PRESETS} >= {
+        "anisotropic_10d",
+        "anisotropic_3d",
+        "anisotropic_coulomb_3d",
+        "bimaxwellian_2d",
+        "bkw_2d",
+        "bkw_3d",
+        "mixture_3d",
+        "rosenbluth_3d",
+        "rosenbluth_3d_wide",
+        "truncated_2d",
+    }
+
+
+def test_equilibrium_keeps_mean_and_energy():
+    initial = Gaussian([0.5, -1.0], [[2.0, 0.3], [0.3, 1.0]])
+    equilibrium = problem(initial).equilibrium()
+    assert torch.equal(equilibrium.mean, initial.mean)
+    assert torch.equal(equilibrium.covariance, 1.5 * torch.eye(2, dtype=torch.float64))
+    assert equilibrium.entropy() == pytest.approx(-math.log(2 * math.pi * math.e * 1.5), rel=1e-14)
+    assert equilibrium.entropy() < initial.entropy()
+    assert problem(Slab()).equilibrium() is None
+
+
+@pytest.mark.parametrize("preset", PRESETS, ids=lambda path: path.stem)
+def test_no_density_has_less_entropy_than_its_equilibrium(preset):
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_argument("--problem", type=Problem, sub_configs=True)
+    built = parser.instantiate(parser.parse_args([f"--problem={preset}"])).problem
+    # BKW starts within 1e-3 of its Maxwellian at the least.
+    assert built.initial.entropy() - built.equilibrium().entropy() > 1e-3
 
 
 def test_sample_size_is_checked():
