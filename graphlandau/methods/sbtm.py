@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, cast
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 from torch_geometric.data import Data
 
 from graphlandau import objectives
+from graphlandau.methods.descent import Descent, subset
 from graphlandau.methods.transport import LandauTransport
 from graphlandau.nn.score import ScoreModel, Solvable, as_score_model
 from graphlandau.problems import Problem
+from graphlandau.schedules import Schedule
 from graphlandau.validation import require_integer, require_one_of, require_positive
 
 __all__ = ["SBTM"]
@@ -21,23 +23,33 @@ __all__ = ["SBTM"]
 # HOLD_OUT-th particle is not trained on but judges the training; with more, its noise would only slow it down.
 PARTICLES_PER_PARAMETER = 4
 HOLD_OUT = 5
+# Steps between two looks at the loss of the initial fit.
+INITIAL_BURST = 50
+OBJECTIVES = ("implicit", "hutchinson", "denoising", "collision_weighted")
 
 
 class SBTM(LandauTransport):
     r"""Score-based transport modelling: a score model follows the particles, the particles follow its score.
 
     At every time step the model is fitted to the particles by score matching, warm-started from the step before.
-    Models with a method ``solve`` (closed form) are minimised exactly; all others take ``steps`` Adam
-    steps on ``objective``. With fewer than four particles per parameter these use four fifths of the particles and
-    are taken back if the loss of the last fifth does not fall: a few particles must not be learned by heart. At the
+    Models with a method ``solve`` (closed form) are minimised exactly; all others take Adam steps on ``objective``:
+    ``steps`` of them, or, with ``training="adaptive"``, bursts of ``steps`` for as long as each lowers the exact
+    implicit loss; the one that does not is taken back. With fewer than four particles per parameter the steps use four
+    fifths of the particles and the last fifth judges them in either case: a few particles must not be learned by heart
+    (``hold_out=False`` trains on all of them unjudged, as the paper does). At the
     start a trained model is fitted to the known initial score until
-    :math:`\sum|s - s^*|^2 / \sum|s^*|^2 \le` ``initial_tolerance``.
+    :math:`\sum|s - s^*|^2 / \sum|s^*|^2 \le` ``initial_tolerance``; where the initial density has jumps, hence no
+    pointwise score, it is fitted to the particles until the implicit loss of a held-out fifth stops falling.
 
     Args:
         score: Score model, or any ``nn.Module`` that maps :math:`(N, d) \to (N, d)`.
-        objective: ``"implicit"`` (exact divergence), ``"hutchinson"``, or ``"denoising"``.
-        steps: Gradient steps per time step.
+        objective: ``"implicit"`` (exact divergence), ``"hutchinson"``, ``"denoising"``, or ``"collision_weighted"``.
+        training: ``"fixed"`` or ``"adaptive"``.
+        steps: Gradient steps per time step; per burst if adaptive.
+        max_steps: Cap on the gradient steps per time step if adaptive.
+        hold_out: Whether, where particles are few, a fifth of them judges the training.
         learning_rate: Of Adam.
+        schedule: Factor on the learning rate by the time since the start, see :mod:`graphlandau.schedules`.
         minibatch: Particles per gradient step, drawn without replacement; ``None`` takes all.
         alpha: Noise of ``"denoising"``, in units of the smallest standard deviation of the particles.
         probes: Noise of ``"hutchinson"``, ``"rademacher"`` or ``"gaussian"``.
@@ -50,10 +62,11 @@ class SBTM(LandauTransport):
         seed: Seed of minibatches, probes and random batches.
 
     Raises:
-        ValueError: If an argument is out of range, or a model that couples particles meets ``"implicit"`` or a
-            log-density, which need derivatives of one particle's score in its own velocity alone.
+        ValueError: If an argument is out of range, or a model that couples particles meets an objective or a
+            log-density that needs derivatives of one particle's score in its own velocity alone.
 
-    Reference: Ilin, Hu and Wang 2025, algorithm of Section 3.1 with objectives (3.4) and (3.5).
+    Reference: Ilin, Hu and Wang 2025, algorithm of Section 3.1 with objectives (3.3), (3.4) and (3.5), and the adaptive
+    rule of Section 5.1.
     """
 
     def __init__(
@@ -61,8 +74,12 @@ class SBTM(LandauTransport):
         score: nn.Module,
         *,
         objective: str = "implicit",
+        training: str = "fixed",
         steps: int = 10,
+        max_steps: int = 500,
+        hold_out: bool = True,
         learning_rate: float = 5e-4,
+        schedule: Schedule | None = None,
         minibatch: int | None = 2048,
         alpha: float = 0.4,
         probes: str = "rademacher",
@@ -79,51 +96,60 @@ class SBTM(LandauTransport):
             raise ValueError(f"'score' must be a torch.nn.Module (got {type(score).__name__})")
         # Any module until prepare() gives it the calling convention of a score model.
         self.model = cast(ScoreModel, score)
-        self.objective = require_one_of("objective", objective, ("implicit", "hutchinson", "denoising"))
+        self.objective = require_one_of("objective", objective, OBJECTIVES)
+        self.training = require_one_of("training", training, ("fixed", "adaptive"))
         self.steps = require_integer("steps", steps, minimum=1)
+        self.max_steps = require_integer("max_steps", max_steps, minimum=1)
+        if training == "adaptive" and self.max_steps < self.steps:
+            raise ValueError(f"'max_steps' must be at least steps = {self.steps} (got {self.max_steps})")
+        self.hold_out = hold_out
         self.learning_rate = require_positive("learning_rate", learning_rate)
+        self.schedule = schedule
         self.minibatch = None if minibatch is None else require_integer("minibatch", minibatch, minimum=2)
         self.alpha = require_positive("alpha", alpha)
         self.probes = require_one_of("probes", probes, ("rademacher", "gaussian"))
         self.initial_tolerance = require_positive("initial_tolerance", initial_tolerance)
         self.initial_steps = require_integer("initial_steps", initial_steps, minimum=0)
-        self.optimiser: torch.optim.Optimizer | None = None
-
-    @property
-    def trains(self) -> bool:
-        """Whether the model takes gradient steps, rather than being solved or having no parameters."""
-        return self.optimiser is not None
+        self.descent: Descent | None = None
+        self.t_start = 0.0
 
     def prepare(self, state: Data, problem: Problem) -> None:
         """Put the model on the particles' device and dtype and build its optimiser."""
         super().prepare(state, problem)
+        self.t_start = problem.t_start
         self.model = as_score_model(self.model, problem.d).to(state.v.device, state.v.dtype).eval()
-        parameters = [p for p in self.model.parameters() if p.requires_grad]
-        if parameters and not isinstance(self.model, Solvable):
-            self.optimiser = torch.optim.Adam(parameters, lr=self.learning_rate)
+        trainable = any(p.requires_grad for p in self.model.parameters())
+        if trainable and not isinstance(self.model, Solvable):
+            self.descent = Descent(self.model, self.learning_rate, self.minibatch, self.generator)
         if not self.model.pointwise:
             if self.log_det != "none":
                 raise ValueError(
                     f"'log_det' must be 'none' for a score model that couples particles (got {self.log_det!r})"
                 )
-            if self.trains and self.objective == "implicit":
+            if self.descent is not None and self.objective not in ("hutchinson", "denoising"):
                 raise ValueError(
                     "'objective' must be 'hutchinson' or 'denoising' for a score model that couples particles "
-                    "(got 'implicit')"
+                    f"(got {self.objective!r})"
                 )
 
     def initialise(self, state: Data, problem: Problem) -> Data:
         """Prepare, and fit a trained model to the initial score."""
         state = super().initialise(state, problem)
         self.model.condition(state.v, state.get("weight"))
-        if self.trains:
-            target = problem.score(state.v).to(state.v.dtype)
-            self._descend(
-                state,
-                self.initial_steps,
-                lambda batch, index: objectives.explicit(self.model, batch, target[index]),
-                stop=lambda: self._relative_error(state, target) <= self.initial_tolerance,
-            )
+        if self.descent is None:
+            return state
+        particles, loss = self._objective(state)
+        if problem.initial.smooth:
+            particles.target = problem.score(state.v).to(state.v.dtype)
+            for first in range(0, self.initial_steps, INITIAL_BURST):
+                if self._relative_error(particles) <= self.initial_tolerance:
+                    break
+                steps = min(INITIAL_BURST, self.initial_steps - first)
+                self.descent.run(particles, steps, lambda x: objectives.explicit(self.model, x, x.target))
+        else:
+            learners, judges = _held_out(particles)
+            bursts = self.initial_steps // INITIAL_BURST
+            self.descent.run_while_better(learners, INITIAL_BURST, bursts, loss, self._judgement(judges, loss))
         return state
 
     def score(self, state: Data) -> tuple[Tensor, Tensor | None]:
@@ -133,103 +159,81 @@ class SBTM(LandauTransport):
             model.solve(state.v, weight)
         else:
             model.condition(state.v, weight)
-            if self.trains:
-                self._train(state)
+            if self.descent is not None:
+                self._train(state, self.descent)
         if self.log_det == "none":
             return model(state.v), None
         return model.value_and_jacobian(state.v)
 
-    def _train(self, state: Data) -> None:
-        """Take gradient steps; if particles are few, on four fifths of them, and only if the last fifth agrees."""
-        loss = self._loss(state.v)
+    def _train(self, state: Data, descent: Descent) -> None:
+        """Take a fixed number of steps, or as many as pay; where particles are few, a fifth of them judges."""
+        if self.schedule is not None:
+            descent.scale_learning_rate(self.schedule(state.t - self.t_start))
+        particles, loss = self._objective(state)
         parameters = sum(p.numel() for p in self.model.parameters())
-        if state.v.size(0) >= PARTICLES_PER_PARAMETER * parameters:
-            self._descend(state, self.steps, lambda batch, index: loss(self.model, batch))
+        few = self.hold_out and state.v.size(0) < PARTICLES_PER_PARAMETER * parameters
+        if self.training == "fixed" and not few:
+            descent.run(particles, self.steps, loss)
             return
-        held_out = torch.zeros(state.v.size(0), dtype=torch.bool, device=state.v.device)
-        held_out[::HOLD_OUT] = True
-        judges = _subset(state, held_out)
+        learners, judges = _held_out(particles) if few else (particles, particles)
+        bursts = 1 if self.training == "fixed" else self.max_steps // self.steps
+        descent.run_while_better(learners, self.steps, bursts, loss, self._judgement(judges, loss))
+        if few:
+            self.model.judge(judges.v, judges.get("weight"))
 
-        @torch.no_grad()
-        def judge() -> float:
-            # The same probes before and after: only the model differs.
-            random_state = self.generator.get_state()
-            value = float(loss(self.model, judges))
-            self.generator.set_state(random_state)
-            return value
-
-        before, weights = judge(), [p.detach().clone() for p in self.model.parameters()]
-        self._descend(_subset(state, ~held_out), self.steps, lambda batch, index: loss(self.model, batch))
-        if not judge() < before:
-            with torch.no_grad():
-                for parameter, weight in zip(self.model.parameters(), weights, strict=True):
-                    parameter.copy_(weight)
-        self.model.judge(judges.v, judges.get("weight"))
-
-    def _loss(self, v: Tensor) -> Callable[[ScoreModel, Data], Tensor]:
+    def _objective(self, state: Data) -> tuple[Data, Callable[[Data], Tensor]]:
+        """The particles with what the objective needs of them, and the objective as a function of some of them."""
+        model = self.model
+        particles = Data(v=state.v)
+        if "weight" in state:
+            particles.weight = state.weight
         if self.objective == "implicit":
-            return objectives.implicit
+            return particles, lambda x: objectives.implicit(model, x)
         if self.objective == "hutchinson":
-            return lambda model, batch: objectives.hutchinson(model, batch, self.probes, generator=self.generator)
-        deviation = torch.linalg.eigvalsh(torch.cov(v.double().T)).clamp_min(0).sqrt()
+            return particles, lambda x: objectives.hutchinson(model, x, self.probes, generator=self.generator)
+        if self.objective == "collision_weighted":
+            matrix, divergence = self.drift.diffusion(state.v, weight=state.get("weight"))
+            particles.diffusion, particles.diffusion_divergence = matrix, divergence
+            return particles, lambda x: objectives.collision_weighted(model, x, x.diffusion, x.diffusion_divergence)
+        deviation = torch.linalg.eigvalsh(torch.cov(state.v.double().T)).clamp_min(0).sqrt()
         alpha = self.alpha * float(deviation[0])
-        return lambda model, batch: objectives.denoising(model, batch, alpha, generator=self.generator)
+        return particles, lambda x: objectives.denoising(model, x, alpha, generator=self.generator)
 
-    def _descend(
-        self,
-        state: Data,
-        steps: int,
-        loss: Callable[[Data, Tensor], Tensor],
-        stop: Callable[[], bool] = lambda: False,
-        check_every: int = 50,
-    ) -> None:
-        """Take Adam steps on ``loss`` of random minibatches."""
-        assert self.optimiser is not None
-        n = state.v.size(0)
-        size = n if self.minibatch is None else min(self.minibatch, n)
-        for step in range(steps):
-            if step % check_every == 0 and stop():
-                return
-            self.model.train()
-            index = torch.randperm(n, generator=self.generator, device=state.v.device)[:size]
-            batch = _subset(state, index)
-            with torch.enable_grad():
-                self.optimiser.zero_grad()
-                loss(batch, index).backward()
-                self.optimiser.step()
-            self.model.eval()
+    def _judgement(self, judges: Data, loss: Callable[[Data], Tensor]) -> Callable[[], Tensor]:
+        """The exact implicit loss of these particles; of a model that couples them, the objective."""
+        if self.model.pointwise:
+            return lambda: objectives.implicit(self.model, judges)
+        return lambda: loss(judges)
 
     @torch.no_grad()
-    def _relative_error(self, state: Data, target: Tensor) -> float:
-        return float(objectives.explicit(self.model, state, target))
+    def _relative_error(self, particles: Data) -> float:
+        return float(objectives.explicit(self.model, particles, particles.target))
+
+    def record(self) -> dict[str, float]:
+        """Gradient steps taken so far, those of the initial fit included."""
+        return {} if self.descent is None else {"gradient_steps": self.descent.steps_taken}
 
     def state_dict(self) -> dict[str, Tensor]:
         """Model, optimiser and random generator."""
         tensors = super().state_dict()
         tensors |= {f"model.{name}": x for name, x in self.model.state_dict().items()}
-        if self.optimiser is not None:
-            for index, slots in self.optimiser.state_dict()["state"].items():
-                tensors |= {f"optimiser.{index}.{name}": x for name, x in slots.items()}
+        if self.descent is not None:
+            tensors |= {f"optimiser.{name}": x for name, x in self.descent.state_dict().items()}
         return tensors
 
     def load_state_dict(self, tensors: dict[str, Tensor]) -> None:
         """Restore model, optimiser and random generator."""
         super().load_state_dict(tensors)
         self.model.load_state_dict(_below("model.", tensors))
-        if self.optimiser is not None:
-            state: dict[int, dict[str, Any]] = {}
-            for key, x in _below("optimiser.", tensors).items():
-                index, name = key.split(".")
-                state.setdefault(int(index), {})[name] = x
-            groups = self.optimiser.state_dict()["param_groups"]
-            self.optimiser.load_state_dict({"state": state, "param_groups": groups})
+        if self.descent is not None:
+            self.descent.load_state_dict(_below("optimiser.", tensors))
 
 
-def _subset(state: Data, index: Tensor) -> Data:
-    subset = Data(v=state.v[index])
-    if "weight" in state:
-        subset.weight = state.weight[index]
-    return subset
+def _held_out(particles: Data) -> tuple[Data, Data]:
+    """The particles to learn from, and every fifth, to judge by."""
+    judge = torch.zeros(particles.v.size(0), dtype=torch.bool, device=particles.v.device)
+    judge[::HOLD_OUT] = True
+    return subset(particles, ~judge), subset(particles, judge)
 
 
 def _below(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
