@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import re
+import shlex
 import types
 import typing
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,15 +17,31 @@ from jsonargparse import ArgumentParser, Namespace
 
 from graphlandau.presets import GROUPS, experiment_names, experiment_path, suggest
 
-__all__ = ["METHOD_OPTIONS", "describe_type", "known_keys", "parse_values", "read_arguments", "read_yaml"]
+__all__ = [
+    "METHOD_OPTIONS",
+    "describe_type",
+    "dotted",
+    "known_keys",
+    "parse_values",
+    "read_arguments",
+    "read_cases",
+    "read_values",
+    "read_yaml",
+    "to_arguments",
+]
 
 # Options of the method that may be written without the prefix "method.".
 METHOD_OPTIONS = ("backend", "integrator", "batch_size", "log_det")
 FLAGS = ("help", "print_config")
 
 
-def read_arguments(argv: Sequence[str]) -> dict[str, list[str]]:
-    """Read ``--key value`` and ``--key=value`` pairs; ``--help`` (``-h``) and ``--print_config`` need no value.
+def read_arguments(argv: Sequence[str], flags: Sequence[str] = FLAGS, words: str = "") -> dict[str, list[str]]:
+    """Read ``--key value`` and ``--key=value`` pairs.
+
+    Args:
+        argv: The command line; ``-h`` is ``--help``.
+        flags: Keys that need no value.
+        words: Key under which words without a key are gathered; they are refused unless it is given.
 
     Raises:
         ValueError: If something is not preceded by its key, or a key has no value.
@@ -38,14 +55,92 @@ def read_arguments(argv: Sequence[str]) -> dict[str, list[str]]:
     while tokens:
         token = tokens.pop(0)
         if not token.startswith("--"):
-            raise ValueError(f"unexpected {token!r}: every option is written --key value")
+            if not words:
+                raise ValueError(f"unexpected {token!r}: every option is written --key value")
+            pairs.setdefault(words, []).append(token)
+            continue
         key, equals, value = token[2:].partition("=")
         if not equals and tokens and not tokens[0].startswith("--"):
             equals, value = "=", tokens.pop(0)
-        if not equals and key not in FLAGS:
+        if not equals and key not in flags:
             raise ValueError(f"'{key}' needs a value (got none)")
         pairs.setdefault(key, []).extend([value] if equals else [])
     return pairs
+
+
+def to_arguments(pairs: Mapping[str, Sequence[str]]) -> list[str]:
+    """Return the command line that :func:`read_arguments` reads as ``pairs``.
+
+    Example:
+        >>> to_arguments({"dt": ["0.1"], "problem.gamma": ["-3"]})
+        ['--dt', '0.1', '--problem.gamma', '-3']
+    """
+    argv = []
+    for key, values in pairs.items():
+        argv += [] if values else [f"--{key}"]
+        for value in values:
+            argv += [f"--{key}={value}"] if value.startswith("--") or value == "-h" else [f"--{key}", value]
+    return argv
+
+
+def read_values(option: str, texts: Sequence[str]) -> dict[str, list[Any]]:
+    """Read ``KEY=V1,V2,...``, or ``KEY=[...]`` with a YAML list, each of ``texts`` for another key.
+
+    Raises:
+        ValueError: If a text is not written like that, or two have the same key.
+
+    Example:
+        >>> read_values("over", ["particles=100,200", "score.hidden=[[8, 8], [16]]"])
+        {'particles': ['100', '200'], 'score.hidden': [[8, 8], [16]]}
+    """
+    found: dict[str, list[Any]] = {}
+    for key, text in _named(option, texts, "KEY=V1,V2,..."):
+        if text.startswith("["):
+            try:
+                values = yaml.safe_load(text)
+            except yaml.YAMLError:
+                values = None
+        else:
+            values = [value.strip() for value in text.split(",")]
+        if not isinstance(values, list) or not values or "" in values:
+            raise ValueError(f"'{option}' must be KEY=V1,V2,... or KEY=[...] with a YAML list (got {key}={text})")
+        found[key] = values
+    return found
+
+
+def read_cases(option: str, texts: Sequence[str]) -> dict[str, list[str]]:
+    """Read ``NAME=--key value --key value``, quoted as in a shell.
+
+    Raises:
+        ValueError: If a text is not written like that, or two have the same name.
+
+    Example:
+        >>> read_cases("case", ["mlp=--method sbtm --score mlp"])
+        {'mlp': ['--method', 'sbtm', '--score', 'mlp']}
+    """
+    found: dict[str, list[str]] = {}
+    for name, text in _named(option, texts, 'NAME="--KEY VALUE ..."'):
+        if not re.fullmatch(r"\w[\w.+-]*", name):
+            raise ValueError(f"'{option}' must have a name of letters, digits, '.', '+' and '-' (got {name!r})")
+        try:
+            found[name] = shlex.split(text)
+            read_arguments(found[name])
+        except ValueError as error:
+            raise ValueError(f"'{option}' {name} must be options as of a run (got {text!r}: {error})") from error
+    return found
+
+
+def _named(option: str, texts: Sequence[str], form: str) -> Iterator[tuple[str, str]]:
+    """Split ``NAME=text``; every name once."""
+    seen: set[str] = set()
+    for given in texts:
+        name, equals, text = (part.strip() for part in given.partition("="))
+        if not name or not equals:
+            raise ValueError(f"'{option}' must be {form} (got {given!r})")
+        if name in seen:
+            raise ValueError(f"'{option}' must be given once for {name} (got {given!r} too)")
+        seen.add(name)
+        yield name, text
 
 
 def read_yaml(name: str) -> dict[str, Any]:
@@ -64,7 +159,17 @@ def read_yaml(name: str) -> dict[str, Any]:
         raise ValueError(f"'config' must be a YAML file (got {name!r}: {' '.join(str(error).split())})") from error
     if not isinstance(content or {}, dict):
         raise ValueError(f"'config' must hold keys and values (got {name!r}, which holds {content!r:.40})")
-    return dict(_dotted(content or {}))
+    return dotted(content or {})
+
+
+def dotted(content: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the keys of a configuration side by side, as on the command line.
+
+    Example:
+        >>> dotted({"problem": {"class_path": "my_lab.Beam", "init_args": {"drift": 3.0}}, "dt": 0.1})
+        {'problem': 'my_lab.Beam', 'problem.drift': 3.0, 'dt': 0.1}
+    """
+    return dict(_dotted(content))
 
 
 def _dotted(content: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:

@@ -1,8 +1,9 @@
-"""The command ``graphlandau``: run, list, plot, doctor."""
+"""The command ``graphlandau``: run, sweep, compare, list, plot, doctor."""
 
 from __future__ import annotations
 
 import logging
+import shlex
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -24,13 +25,24 @@ __all__ = ["main"]
 USAGE = """usage: graphlandau run --problem NAME --method NAME [--score NAME] [--KEY VALUE ...]
        graphlandau run --config FILE [--KEY VALUE ...]
        graphlandau run --resume RUN_DIR [--t_end LATER] [--threads NUMBER]
+       graphlandau sweep --out DIR --over KEY=V1,V2,... [--case NAME="--KEY VALUE ..."] [--jobs NUMBER] [--commands]
+                         [--KEY VALUE ...]
+       graphlandau compare RUN_DIR RUN_DIR ... [--out DIR]
        graphlandau list            problems, methods, scores, backends, experiments
        graphlandau plot RUN_DIR    draw the figures of a run
        graphlandau doctor          what works on this machine
        graphlandau --version
 
 A NAME is one of `graphlandau list`, or the import path of a class of your own (my_lab.nets.MyScore).
-`graphlandau run --problem NAME --method NAME --help` lists every KEY; `--print_config` shows the run."""
+`graphlandau run --problem NAME --method NAME --help` lists every KEY; `--print_config` shows the run.
+
+sweep makes a run in DIR for each combination of the values of every --over (KEY=[V1,V2] where a value has a comma)
+and each --case, a named set of options that belong together:
+  graphlandau sweep --out sweeps/a --problem bkw_2d --over particles=1000,4000 --over seed=0,1 --jobs 2 \\
+      --case blob="--method blob" --case mlp="--method sbtm --score mlp"
+The same command goes on where it stopped; DIR/sweep.csv has a row for each run. --commands prints the runs that are
+left, one `graphlandau run` a line, for a job array. compare draws runs of one problem into one figure and one table
+(comparison/comparison.png and .csv unless --out is given); files among the folders are passed over."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -49,6 +61,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 0
     commands: dict[str, Callable[[list[str]], int]] = {
         "run": _run,
+        "sweep": _sweep,
+        "compare": _compare,
         "list": _list,
         "plot": _plot,
         "doctor": _doctor,
@@ -237,6 +251,68 @@ def _plot(argv: list[str]) -> int:
 
     for picture in plot_run(Path(argv[0])):
         print(picture)
+    return 0
+
+
+def _sweep(argv: list[str]) -> int:
+    from graphlandau.arguments import FLAGS, read_arguments, read_cases, read_values, to_arguments
+
+    given = read_arguments(argv, flags=(*FLAGS, "commands"))
+    if "help" in given:
+        print(USAGE)
+        return 0
+    axes, cases = read_values("over", given.pop("over", [])), read_cases("case", given.pop("case", []))
+    out, jobs = given.pop("out", [""])[-1], given.pop("jobs", ["1"])[-1]
+    only_commands = given.pop("commands", None) is not None
+    if not out.strip():
+        raise ValueError(f"'out' must name the folder of the sweep (got {out!r})")
+    if not axes and not cases:
+        raise ValueError("'over' or 'case' must be given: what varies between the runs (got none)")
+    if not jobs.isdecimal() or int(jobs) < 1:
+        raise ValueError(f"'jobs' must be an integer >= 1 (got {jobs!r})")
+    from graphlandau.sweep import grid, run_sweep, sweep_commands
+    from graphlandau.tables import aligned, main_numbers
+
+    runs = grid(to_arguments(given), axes, cases)
+    if only_commands:
+        for command in sweep_commands(runs, out):
+            print(command)
+        return 0
+    try:
+        rows = run_sweep(runs, out, jobs=int(jobs))
+    except KeyboardInterrupt:
+        again = shlex.join(["graphlandau", "sweep", *argv])
+        return _fail(f"interrupted; the same command continues: {again}", 130)
+    shown = [{"run": row["name"], "status": row["status"]} | main_numbers(row["summary"]) for row in rows]
+    print(aligned([show | {"error": row["error"] or None} for show, row in zip(shown, rows, strict=True)]))
+    print(f"  {'table':<28}{Path(out) / 'sweep.csv'}")
+    failed = sum(1 for row in rows if row["error"])
+    if failed:
+        return _fail(f"{failed} of {len(rows)} runs failed; once cured, the same command tries them again", 1)
+    return 0
+
+
+def _compare(argv: list[str]) -> int:
+    from graphlandau.arguments import read_arguments
+    from graphlandau.presets import suggest
+
+    given = read_arguments(argv, words="run_dir")
+    if "help" in given:
+        print(USAGE)
+        return 0
+    for key in sorted(given.keys() - {"run_dir", "out"}):
+        raise ValueError(f"'{key}' is not a known key of compare; {suggest(key, ['out'])}")
+    out = given.get("out", ["comparison"])[-1]
+    if not out.strip():
+        raise ValueError(f"'out' must name a folder (got {out!r})")
+    from graphlandau.comparison import compare_runs
+    from graphlandau.tables import aligned, main_numbers
+
+    rows = compare_runs(given.get("run_dir", []), out)
+    shown = [{"run": row["label"]} | {key: row[key] for key in ("particles", "dt", "t")} for row in rows]
+    print(aligned([first | main_numbers(row) for first, row in zip(shown, rows, strict=True)]))
+    print(f"  {'table':<28}{Path(out) / 'comparison.csv'}")
+    print(f"  {'picture':<28}{Path(out) / 'comparison.png'}")
     return 0
 
 

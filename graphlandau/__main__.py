@@ -1,0 +1,8 @@
+"""``python -m graphlandau``."""
+
+import sys
+
+from graphlandau.cli import main
+
+if __name__ == "__main__":
+    sys.exit(main())

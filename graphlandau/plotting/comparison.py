@@ -1,0 +1,131 @@
+"""Runs of one problem in one figure: errors, relaxation, entropy and conservation over time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from graphlandau.plotting.covariance import exact_covariance
+from graphlandau.plotting.entropy import exact_dissipation, exact_entropy
+from graphlandau.plotting.run_record import RunRecord
+from graphlandau.plotting.style import EXACT, PALETTE, STYLE, time_axis, widen_decades
+
+__all__ = ["PANELS", "Panel", "figure"]
+
+# With the six colours: the lines of 24 runs. Dashes are left to the exact solution.
+_LINES = ("solid", (0, (1, 1.2)), (0, (6, 1.5, 1, 1.5)), (0, (6, 1.5, 1, 1.5, 1, 1.5)))
+
+Curve = tuple[np.ndarray, np.ndarray]
+
+
+def exact_isotropy_distance(run: RunRecord) -> Curve | None:
+    r"""Return times and exact :math:`\| \Sigma - T I \|_F`, None where the covariance is not known."""
+    times = np.linspace(*run.time_span, 101)
+    sigma = exact_covariance(run, times)
+    if sigma is None:
+        return None
+    temperature = np.trace(sigma, axis1=1, axis2=2) / run.problem.d
+    return times, np.linalg.norm(sigma - temperature[:, None, None] * np.eye(run.problem.d), axis=(1, 2))
+
+
+def _known(curve: tuple[np.ndarray, list[float]] | None) -> Curve | None:
+    return None if curve is None else (curve[0], np.array(curve[1]))
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One metric over time: its axis, whether that is logarithmic, and the exact curve where one is known."""
+
+    title: str
+    y: str
+    logarithmic: bool = True
+    exact: Callable[[RunRecord], Curve | None] = lambda run: None
+
+
+PANELS = {
+    "rel_fisher_divergence": Panel(
+        "Relative Fisher divergence", r"$\langle |s - s_*|^2 \rangle \, / \, \langle |s_*|^2 \rangle$"
+    ),
+    "cov_frobenius_error": Panel("Covariance error", r"$\| \Sigma - \Sigma_* \|_F$"),
+    "equilibrium_distance": Panel("Distance from isotropy", r"$\| \Sigma - T I \|_F$", exact=exact_isotropy_distance),
+    "entropy": Panel(
+        "Entropy", r"$H = \int f \; \log \, f \; dv$", logarithmic=False, exact=lambda run: _known(exact_entropy(run))
+    ),
+    "entropy_dissipation": Panel(
+        "Entropy dissipation", "dissipation $-dH/dt$", exact=lambda run: _known(exact_dissipation(run))
+    ),
+    "energy_rel_drift": Panel("Energy drift", r"$|E(t) - E(t_0)| \, / \, E(t_0)$"),
+}
+
+
+def _curve(run: RunRecord, name: str, panel: Panel) -> Curve | None:
+    """Return what a panel shows of a run: dissipation positive, on a logarithmic axis what is not zero."""
+    series = run.series(name)
+    if series is None:
+        return None
+    t, values = series
+    values = -values if name == "entropy_dissipation" else values
+    # A covariance that is isotropic is so to rounding only, which would stretch the axis over many decades.
+    seen = values > 1e-12 if panel.logarithmic else np.full(t.shape, True)
+    return (t[seen], values[seen]) if seen.any() else None
+
+
+def _draw(ax: Axes, runs: Mapping[str, RunRecord], name: str) -> None:
+    """Draw one metric of all runs; earlier lines are wider, so that one below another is seen."""
+    panel = PANELS[name]
+    widths = np.linspace(2.4, 1.5, len(runs))
+    for k, run in enumerate(runs.values()):
+        curve = _curve(run, name, panel)
+        if curve is not None:
+            marker = "o" if len(curve[0]) == 1 else None
+            ax.plot(*curve, marker=marker, linewidth=widths[k], gid=name, **_style(k))
+    longest = max(runs.values(), key=lambda run: run.time_span[1])
+    truth = panel.exact(longest)
+    if truth is not None and ((truth[1] > 1e-12).any() or not panel.logarithmic):
+        ax.plot(*truth, gid="exact", **EXACT)
+    time_axis(ax, longest.time_span, panel.y, panel.title)
+    if panel.logarithmic:
+        widen_decades(ax)
+
+
+def _style(k: int) -> dict[str, Any]:
+    return {"color": PALETTE[k % len(PALETTE)], "linestyle": _LINES[k // len(PALETTE)]}
+
+
+@matplotlib.rc_context(STYLE)
+def figure(runs: Mapping[str, RunRecord], title: str) -> Figure:
+    """Draw a panel for each metric that one of the runs has, a line for each run, exact curves dashed.
+
+    Args:
+        runs: Runs of one problem by their labels.
+        title: What they have in common.
+
+    Raises:
+        ValueError: If there are more runs than lines that can be told apart.
+    """
+    most = len(_LINES) * len(PALETTE)
+    if len(runs) > most:
+        raise ValueError(f"'run_dir' must be at most {most} runs, the lines that can be told apart (got {len(runs)})")
+    found = [n for n, panel in PANELS.items() if any(_curve(run, n, panel) is not None for run in runs.values())]
+    columns = min(3, max(1, len(found)))
+    rows = -(-len(found) // columns)
+    handles = [Line2D([], [], label=label.replace("$", r"\$"), **_style(k)) for k, label in enumerate(runs)]
+    per_line = max(1, min(4, 150 * columns // 3 // (8 + max(map(len, runs)))))
+    fig = Figure(figsize=(4.4 * columns, 3.5 * rows + 0.7 + 0.22 * -(-len(runs) // per_line)), layout="constrained")
+    axes = list(fig.subplots(rows, columns, squeeze=False).flat)
+    for ax, name in zip(axes, found, strict=False):
+        _draw(ax, runs, name)
+    for ax in axes[len(found) :]:
+        ax.set_axis_off()
+    if any(line.get_gid() == "exact" for ax in axes for line in ax.get_lines()):
+        handles.append(Line2D([], [], label="exact", **EXACT))
+    fig.legend(handles=handles, loc="outside lower center", ncols=per_line)
+    fig.suptitle(title, x=0.01, ha="left")
+    return fig
