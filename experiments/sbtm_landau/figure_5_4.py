@@ -1,0 +1,25 @@
+"""Figure 5.4 of Ilin, Hu and Wang 2025: unequal temperatures in 10D, where the blob fails.
+
+python experiments/sbtm_landau/figure_5_4.py            # n = 400 to 25,600
+python experiments/sbtm_landau/figure_5_4.py --smoke
+"""
+
+from __future__ import annotations
+
+from figure_5_3 import KEYS, draw
+from study import CASES, arguments, publish, records, scan, table
+
+SIZES = [400, 1600, 6400, 25_600]
+
+
+def main() -> None:
+    options = arguments(__doc__, "figure_5_4")
+    sizes = [60, 120] if options.smoke else SIZES
+    runs = scan("figure_5_4", CASES, sizes, *(["--t_end", "0.2", "--dt", "0.05"] if options.smoke else []))
+    found = records(runs, options)
+    title = "Unequal temperatures in 10D, Maxwell molecules (exact: dashed)"
+    publish(options, "figure_5_4", table(found, KEYS), lambda: draw(found, sizes, title))
+
+
+if __name__ == "__main__":
+    main()
