@@ -23,12 +23,16 @@ __all__ = ["RunRecord", "Snapshot"]
 
 @dataclass(frozen=True)
 class Snapshot:
-    """Particles at one time: velocities ``v`` and scores ``s`` of shape (N, d), float64; dimensionless."""
+    """Particles at one time: velocities ``v`` and scores ``s`` of shape (N, d), float64; dimensionless.
+
+    ``log_f`` (N,) is the log-density carried along, ``None`` if it was not.
+    """
 
     t: float
     step: int
     v: Tensor
     s: Tensor
+    log_f: Tensor | None = None
 
 
 class RunRecord:
@@ -129,7 +133,8 @@ class RunRecord:
         with self._open() as file:
             group = file[self._groups[index]]
             t, step = float(group.attrs["t"]), int(group.attrs["step"])
-            return Snapshot(t, step, _float64(group["v"]), _float64(group["s"]))
+            log_f = _float64(group["log_f"]) if "log_f" in group else None
+            return Snapshot(t, step, _float64(group["v"]), _float64(group["s"]), log_f)
 
     def snapshots(self, count: int) -> list[Snapshot]:
         """Read at most ``count`` snapshots: first, last, and those nearest to equal steps of time between."""

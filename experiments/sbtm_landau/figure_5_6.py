@@ -1,0 +1,95 @@
+"""Figure 5.6 of Ilin, Hu and Wang 2025: seconds for one estimate of the score against n, with fitted exponents.
+
+The state is one of BKW in 3D, the estimators are those of the other figures; medians of repeats, in one process, on
+the threads that torch takes. The closed form chooses its ridge at every 25th estimate: its time is the mean of 25.
+An exponent is fitted to the largest three sizes of a line.
+
+    python experiments/sbtm_landau/figure_5_6.py            # n = 100 to 102,400
+    python experiments/sbtm_landau/figure_5_6.py --smoke
+"""
+
+from __future__ import annotations
+
+import statistics
+import time
+
+import numpy as np
+import torch
+from matplotlib.figure import Figure
+from study import CASES, COLOURS, MARKERS, NAMES, arguments, publish
+
+from graphlandau.config import compose
+from graphlandau.methods import LandauTransport
+from graphlandau.nn.reduce import expected_calls
+from graphlandau.problems import Problem
+from graphlandau.state import particle_state
+
+SIZES = [100, 400, 1600, 6400, 25_600, 102_400]
+REPEATS = {"closed_form": 25}
+LONGEST = 60.0
+
+
+def estimator(case: str) -> tuple[LandauTransport, Problem]:
+    """Return the method of a case, from the configuration of Figure 5.2."""
+    given = {"config": ["sbtm_landau/figure_5_2"], "method.initial_steps": ["0"]}
+    arguments = CASES[case]
+    given |= {key.removeprefix("--"): [value] for key, value in zip(arguments[::2], arguments[1::2], strict=True)}
+    if case.startswith("blob") or case == "closed_form":
+        given.pop("method.initial_steps")
+    config = compose(given)
+    method = config.simulation().method
+    assert isinstance(method, LandauTransport)
+    return method, config.problem
+
+
+def seconds(case: str, n: int) -> float:
+    """Return the time of one estimate; the first, which may compile, is not counted."""
+    method, problem = estimator(case)
+    state = particle_state(problem.sample(n, generator=torch.Generator().manual_seed(0)).float(), t=problem.t_start)
+    times = []
+    with torch.no_grad(), expected_calls(400):
+        state = method.initialise(state, problem)
+        for _ in range(REPEATS.get(case, 5) + 1):
+            began = time.perf_counter()
+            method.score(state)
+            times.append(time.perf_counter() - began)
+    return statistics.mean(times[1:]) if case in REPEATS else statistics.median(times[1:])
+
+
+def exponent(times: dict[int, float]) -> float:
+    """Return the slope of the last three points on logarithmic axes."""
+    last = list(times.items())[-3:]
+    return float(np.polyfit(*np.log(np.array(last)).T, 1)[0])
+
+
+def draw(measured: dict[str, dict[int, float]]) -> Figure:
+    """Seconds against n."""
+    fig = Figure(figsize=(8, 5.5), layout="constrained")
+    ax = fig.subplots()
+    for case, times in measured.items():
+        label = f"{NAMES[case]}: $n^{{{exponent(times):.2f}}}$"
+        ax.loglog(*zip(*times.items(), strict=True), label=label, color=COLOURS[case], marker=MARKERS[case])
+    ax.set_xlabel("particles $n$")
+    ax.set_ylabel("seconds")
+    ax.set_title("One estimate of the score, BKW in 3D")
+    ax.legend()
+    return fig
+
+
+def main() -> None:
+    options = arguments(__doc__, "figure_5_6")
+    sizes = [100, 200, 400] if options.smoke else SIZES
+    measured: dict[str, dict[int, float]] = {case: {} for case in CASES}
+    rows = []
+    for n in sizes:  # all cases at one size before the next: what slows the machine slows them alike
+        for case, times in measured.items():
+            if not times or max(times.values()) * (n / max(times)) ** 2 < LONGEST:
+                times[n] = seconds(case, n)
+                rows.append({"case": case, "n": n, "seconds": f"{times[n]:.3g}", "threads": torch.get_num_threads()})
+                print(f"{case:<16}{n:>8,}  {times[n]:.3g} s", flush=True)
+    rows += [{"case": case, "n": "exponent", "seconds": f"{exponent(times):.2f}"} for case, times in measured.items()]
+    publish(options, "figure_5_6", rows, lambda: draw(measured))
+
+
+if __name__ == "__main__":
+    main()
