@@ -1,9 +1,10 @@
 """Layers and score models."""
 
-from graphlandau.nn.conv import BlobScore, LandauDrift
+from graphlandau.nn.conv import BlobScore, EquivariantConv, LandauDrift
 from graphlandau.nn.score import (
     ClosedFormScore,
     GaussianScore,
+    GNNScore,
     MLPScore,
     ResidualScore,
     ScoreModel,
@@ -13,6 +14,8 @@ from graphlandau.nn.score import (
 __all__ = [
     "BlobScore",
     "ClosedFormScore",
+    "EquivariantConv",
+    "GNNScore",
     "GaussianScore",
     "LandauDrift",
     "MLPScore",

@@ -1,6 +1,7 @@
 """Message-passing layers: everything that happens between particles."""
 
 from graphlandau.nn.conv.blob_score import BlobScore
+from graphlandau.nn.conv.equivariant_conv import EquivariantConv
 from graphlandau.nn.conv.landau_drift import LandauDrift
 
-__all__ = ["BlobScore", "LandauDrift"]
+__all__ = ["BlobScore", "EquivariantConv", "LandauDrift"]

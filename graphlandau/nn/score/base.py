@@ -8,8 +8,15 @@ from typing import Protocol, runtime_checkable
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from graphlandau.validation import is_concrete
 
 __all__ = ["ScoreModel", "Solvable", "as_score_model"]
+
+# Exact derivatives of a model that couples particles cost as many evaluations as there are coordinates.
+MOST_COUPLED = 512
+TANGENTS_AT_A_TIME = 8
 
 
 class ScoreModel(nn.Module):
@@ -23,7 +30,9 @@ class ScoreModel(nn.Module):
     Attributes:
         d: Number of velocity dimensions.
         pointwise: Whether :math:`s_i` depends on :math:`v_i` alone. Set it to ``False`` in a model that couples
-            particles (a graph network): its Jacobian is then refused, since one block per particle is not all of it.
+            particles (a graph network): its derivatives are then those of each particle's score in its own velocity,
+            the others fixed, and are refused beyond 512 particles.
+        min_particles: Fewest particles that the score is defined for (a graph of k neighbours needs k + 1).
 
     Shapes:
         - **v**, **score**: :math:`(N, d)`; **Jacobian**: :math:`(N, d, d)`; **divergence**: :math:`(N,)`
@@ -39,6 +48,7 @@ class ScoreModel(nn.Module):
 
     d: int
     pointwise: bool = True
+    min_particles: int = 1
 
     def forward(self, v: Float[Tensor, "N d"]) -> Float[Tensor, "N d"]:
         """Score at ``v``."""
@@ -51,16 +61,16 @@ class ScoreModel(nn.Module):
         """Decide by particles that were not trained on how far to trust the training; by default it is trusted."""
 
     def value_and_jacobian(self, v: Float[Tensor, "N d"]) -> tuple[Float[Tensor, "N d"], Float[Tensor, "N d d"]]:
-        """Score and Jacobian in one pass.
+        r"""Score and Jacobian in one pass.
+
+        A model that couples particles gives the diagonal blocks :math:`\partial s_i / \partial v_i` of the whole
+        Jacobian, by :math:`N d` tangents, 8 at a time, which bounds the memory, in training too.
 
         Raises:
-            ValueError: If the model couples particles.
+            ValueError: If the model couples more than 512 particles.
         """
         if not self.pointwise:
-            raise ValueError(
-                f"{type(self).__name__} couples particles, so it has no exact Jacobian or divergence per particle: "
-                "train it with objective='hutchinson' or objective='denoising'"
-            )
+            return self.forward(v), self._diagonal_blocks(v)
         # A pointwise field moves particle i by its own tangent only: d tangents give every particle's Jacobian.
         directions = torch.eye(v.size(-1), dtype=v.dtype, device=v.device)
 
@@ -69,6 +79,31 @@ class ScoreModel(nn.Module):
 
         values, columns = torch.func.vmap(push)(directions)
         return values[0], columns.permute(1, 2, 0)
+
+    def _diagonal_blocks(self, v: Tensor) -> Tensor:
+        """Blocks of one particle each, by tangents that move one coordinate of one particle."""
+        n, d = v.shape
+        if n > MOST_COUPLED:
+            raise ValueError(
+                f"{type(self).__name__} couples particles, so it has an exact Jacobian or divergence of at most "
+                f"{MOST_COUPLED} particles (got {n}): train it with objective='hutchinson' or objective='denoising'"
+            )
+
+        def push(direction: Tensor) -> Tensor:
+            return torch.func.jvp(self.forward, (v,), (direction,))[1]
+
+        def columns(moved: Tensor) -> Tensor:
+            directions = nn.functional.one_hot(moved, n * d).to(v.dtype).view(-1, n, d)
+            particle = torch.div(moved, d, rounding_mode="floor")
+            return torch.func.vmap(push)(directions)[torch.arange(moved.numel()), particle]
+
+        parts = torch.arange(n * d, device=v.device).split(TANGENTS_AT_A_TIME)
+        # Training computes them once more instead of keeping them all; function transforms have no checkpoints.
+        if torch.is_grad_enabled() and is_concrete(v):
+            blocks = [checkpoint(columns, moved, use_reentrant=False) for moved in parts]
+        else:
+            blocks = [columns(moved) for moved in parts]
+        return torch.cat(blocks).view(n, d, d).mT
 
     def value_and_divergence(self, v: Float[Tensor, "N d"]) -> tuple[Float[Tensor, "N d"], Float[Tensor, " N"]]:
         """Score and divergence in one pass."""
@@ -128,7 +163,8 @@ def as_score_model(module: nn.Module, d: int) -> ScoreModel:
         raise ValueError(f"'score' must have d = {d} (got a {name} with d = {getattr(module, 'd', None)})")
     like = next((x for x in [*module.parameters(), *module.buffers()] if x.is_floating_point()), torch.empty(0))
     generator = torch.Generator().manual_seed(0)
-    v = torch.randn(8, d, generator=generator).to(like)
+    n = max(8, module.min_particles) if isinstance(module, ScoreModel) else 8
+    v = torch.randn(n, d, generator=generator).to(like)
     moved = v.clone()
     moved[0] = -2 * v[0] + 1
     with torch.no_grad(), torch.random.fork_rng():

@@ -1,0 +1,210 @@
+"""A graph network on top of the Gaussian score."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch_geometric.nn import MLP
+
+from graphlandau.graphs.neighbours import BACKENDS, knn_edges, radius_edges
+from graphlandau.nn.conv.equivariant_conv import EquivariantConv
+from graphlandau.nn.score.base import ScoreModel
+from graphlandau.nn.score.whitened import WhitenedScore
+from graphlandau.validation import require_integer, require_one_of, require_positive
+
+__all__ = ["GNNScore"]
+
+# Probes of the divergence by which particles that were not trained on judge the network.
+PROBES = 4
+
+# Squared distances, in whitened velocities, that the messages resolve.
+SCALES = (0.1, 1.0, 10.0)
+
+
+class GNNScore(WhitenedScore):
+    r"""The Gaussian score of the particles plus equivariant messages between particles that are close.
+
+    In whitened velocities :math:`x = \Sigma^{-1/2} (v - m)`, with node features :math:`h` and layers :math:`l < L`,
+
+    .. math::
+        s_x(x_i) = -x_i + g \Bigl[ x_i \, \phi_m(|x_i|^2, h_i^{L-1}) + \sum_{l} \sum_j w_{ij} \, (x_i - x_j) \,
+        \phi_l(|x_i - x_j|^2, h_i^l, h_j^l) \Bigr], \qquad
+        h_i^{l+1} = h_i^l + \sum_j w_{ij} \, \psi_l(|x_i - x_j|^2, h_i^l, h_j^l)
+
+    :math:`h^0 = \psi_m(|x_i|^2)` and :math:`\phi_m` are messages from the mean velocity of all particles, a virtual
+    node that tells a particle where it is in the plasma; without it (``mean_node=False``) :math:`h^0 = 0` and only
+    relative velocities of neighbours count. The score turns, is reflected, moves and is permuted with the particles.
+    All :math:`\phi` start at zero, so the untrained model is the Gaussian score. As in
+    :class:`~graphlandau.nn.ResidualScore`, ``condition`` takes :math:`m` and :math:`\Sigma` from the particles and
+    ``judge`` sets the gate :math:`g \in \{0, 1\}`. Dimensionless.
+
+    The graph is built afresh from the velocities given. Its weights fall smoothly to zero where a neighbour leaves:
+
+    - ``radius``: :math:`w_{ij} \propto (1 - r^2/R^2)^2 / N`, normalised so that :math:`\sum_j w_{ij}` estimates the
+      density in units of a standard Gaussian's peak. The sums are Monte Carlo estimates of the same integrals for any
+      number of particles: a network trained on minibatches means the same on all particles.
+    - ``k``: :math:`w_{ij} = (1 - r^2/r_k^2)^2 / k` with the distance :math:`r_k` to the k-th neighbour. The
+      neighbourhood of n particles has a radius :math:`\propto (k/n)^{1/d}`: train on all particles, or on minibatches
+      not much smaller, or scale ``k`` with n.
+
+    It couples particles (``pointwise`` is ``False``): train it with ``objective="hutchinson"`` or ``"denoising"``.
+    Time :math:`O(L E \, \text{width}^2)`; memory :math:`O(E \, \text{width})` in training, with :math:`E = N k` edges.
+
+    Args:
+        d: Velocity dimensions.
+        k: Neighbours of each particle.
+        radius: Radius :math:`R` of the neighbourhood, in thermal speeds. Exactly one of ``k`` and ``radius``.
+        layers: Number of message-passing layers :math:`L`.
+        width: Number of node features, and units in each hidden layer of the messages.
+        depth: Hidden layers of the messages.
+        mean_node: Whether the mean velocity sends messages, too.
+        backend: Of the neighbour search, see :func:`~graphlandau.graphs.knn_edges`.
+
+    Raises:
+        ValueError: If both or neither of ``k`` and ``radius`` are given, or one argument is not positive; when called,
+            if there are no more than ``k`` particles.
+
+    Example:
+        >>> v = torch.randn(100, 3, generator=torch.Generator().manual_seed(0))
+        >>> score = GNNScore(3, k=8)
+        >>> score.condition(v)
+        >>> torch.allclose(score(v).T @ v / 100, -torch.eye(3), atol=1e-5)
+        True
+
+    Reference: Satorras, Hoogeboom and Welling, arXiv:2102.09844, for the messages; the base, the weights and the
+    mean as a virtual node are ours.
+    """
+
+    gate: Tensor
+    pointwise = False
+
+    def __init__(
+        self,
+        d: int,
+        *,
+        k: int | None = None,
+        radius: float | None = None,
+        layers: int = 2,
+        width: int = 8,
+        depth: int = 1,
+        mean_node: bool = True,
+        backend: str = "auto",
+    ) -> None:
+        super().__init__(d)
+        if (k is None) == (radius is None):
+            raise ValueError(f"one of 'k' and 'radius' must be given (got k={k} and radius={radius})")
+        self.k = None if k is None else require_integer("k", k, minimum=1)
+        self.radius = None if radius is None else require_positive("radius", radius)
+        self.width = require_integer("width", width, minimum=1)
+        require_integer("layers", layers, minimum=1)
+        require_integer("depth", depth, minimum=1)
+        self.backend = require_one_of("backend", backend, BACKENDS)
+        self.min_particles = 1 if self.k is None else self.k + 1
+        self.convs = nn.ModuleList(
+            EquivariantConv(
+                phi=_Message(width, 1, depth, zero=True),
+                psi=_Message(width, width, depth) if layer < layers - 1 else None,
+            )
+            for layer in range(layers)
+        )
+        self.mean_features = _perceptron(len(SCALES), width, width, depth) if mean_node else None
+        self.mean_message = _perceptron(len(SCALES) + width, width, 1, depth, zero=True) if mean_node else None
+        self.register_buffer("gate", torch.ones(()))
+
+    def condition(self, v: Tensor, weight: Tensor | None = None) -> None:
+        """Take mean and covariance from the particles, and open the gate.
+
+        Raises:
+            ValueError: If ``v`` is not finite, has fewer than ``d + 2`` particles, or a singular covariance.
+        """
+        super().condition(v, weight)
+        self.gate.fill_(1)
+
+    @torch.no_grad()
+    def judge(self, v: Tensor, weight: Tensor | None = None) -> None:
+        """Open the gate if the implicit loss of these particles is lower with the network by two standard errors.
+
+        The divergence is estimated with four fixed Rademacher probes, whose noise counts in the error.
+        """
+        x = self.whiten(v)
+        generator = torch.Generator().manual_seed(0)
+        divergence = torch.zeros_like(x[:, 0])
+        value = torch.zeros_like(x)
+        for _ in range(PROBES):
+            z = (2 * torch.randint(0, 2, x.shape, generator=generator) - 1).to(x)
+            value, tangent = torch.func.jvp(self.correction, (x,), (z,))[:2]
+            divergence = divergence + (z * tangent).sum(1) / PROBES
+        # |s|^2 + 2 div s, in whitened velocities, less its value for the base -x.
+        gain = value.square().sum(1) - 2 * (value * x).sum(1) + 2 * divergence
+        w = torch.full_like(gain, 1 / gain.numel()) if weight is None else weight / weight.sum()
+        mean = (w * gain).sum()
+        error = (w * (gain - mean)).norm()
+        self.gate.fill_(float(mean + 2 * error < 0))
+
+    def whitened_score(self, x: Tensor) -> Tensor:
+        """Score in whitened velocities."""
+        return self.gate * self.correction(x) - x
+
+    def value_and_jacobian(self, v: Float[Tensor, "N d"]) -> tuple[Float[Tensor, "N d"], Float[Tensor, "N d d"]]:
+        """Score and diagonal blocks of its Jacobian, see :meth:`ScoreModel.value_and_jacobian`."""
+        return ScoreModel.value_and_jacobian(self, v)
+
+    def correction(self, x: Float[Tensor, "N d"]) -> Float[Tensor, "N d"]:
+        """What the messages add to the Gaussian score, in whitened velocities."""
+        edge_index, edge_weight = self._graph(x)
+        r2 = _radial(x.square().sum(1, keepdim=True))
+        h = x.new_zeros(x.size(0), self.width) if self.mean_features is None else self.mean_features(r2)
+        total = torch.zeros_like(x)
+        for conv in self.convs:
+            y, g = conv(x, h, edge_index, edge_weight)
+            total = total + y
+            h = h + g if g.size(1) else h
+        if self.mean_message is None:
+            return total
+        return total + x * self.mean_message(torch.cat([r2, h], dim=1))
+
+    def _graph(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Edges between neighbours and their weights."""
+        if self.radius is not None:
+            edge_index = radius_edges(x, self.radius, backend=self.backend)
+            reach: Tensor | float = self.radius**2
+            # Over the integral of (1 - r^2/R^2)^2, times (2 pi)^(d/2).
+            share = 2 ** (self.d / 2 - 1) * math.gamma(self.d / 2 + 3) / (self.radius**self.d * x.size(0))
+            return edge_index, share * (1 - _squares(x, edge_index) / reach).square()
+        assert self.k is not None
+        edge_index = knn_edges(x, self.k, backend=self.backend)
+        # Sorted by receiver: k edges each.
+        r2 = _squares(x, edge_index).view(-1, self.k)
+        reach = r2.amax(1, keepdim=True).clamp_min(torch.finfo(x.dtype).tiny)
+        return edge_index, (1 - r2 / reach).square().flatten() / self.k
+
+
+class _Message(nn.Module):
+    """A perceptron of the distance and of the features at both ends."""
+
+    def __init__(self, width: int, outputs: int, depth: int, *, zero: bool = False) -> None:
+        super().__init__()
+        self.network = _perceptron(len(SCALES) + 2 * width, width, outputs, depth, zero=zero)
+
+    def forward(self, r2: Tensor, h_i: Tensor, h_j: Tensor) -> Tensor:
+        return self.network(torch.cat([_radial(r2), h_i, h_j], dim=1))
+
+
+def _perceptron(inputs: int, width: int, outputs: int, depth: int, *, zero: bool = False) -> nn.Module:
+    network = MLP([inputs, *[width] * depth, outputs], act="silu", norm=None)
+    if zero:
+        for parameter in network.lins[-1].parameters():
+            nn.init.zeros_(parameter)
+    return network
+
+
+def _squares(x: Tensor, edge_index: Tensor) -> Tensor:
+    return (x[edge_index[1]] - x[edge_index[0]]).square().sum(1)
+
+
+def _radial(r2: Tensor) -> Tensor:
+    r"""Squared distances :math:`(N, 1)` on several scales, bounded so that no message grows in the tails."""
+    return torch.cat([r2 / (scale + r2) for scale in SCALES], dim=1)
