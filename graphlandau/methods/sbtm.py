@@ -13,6 +13,7 @@ from graphlandau import objectives
 from graphlandau.methods.descent import Descent, subset
 from graphlandau.methods.transport import LandauTransport
 from graphlandau.nn.score import ScoreModel, Solvable, as_score_model
+from graphlandau.nn.score.base import MOST_COUPLED
 from graphlandau.problems import Problem
 from graphlandau.schedules import Schedule
 from graphlandau.validation import require_integer, require_one_of, require_positive
@@ -62,8 +63,8 @@ class SBTM(LandauTransport):
         seed: Seed of minibatches, probes and random batches.
 
     Raises:
-        ValueError: If an argument is out of range, or a model that couples particles meets an objective or a
-            log-density that needs derivatives of one particle's score in its own velocity alone.
+        ValueError: If an argument is out of range, or a model that couples more than 512 particles meets an objective
+            or a log-density that needs the exact derivatives of each particle's score in its own velocity.
 
     Reference: Ilin, Hu and Wang 2025, algorithm of Section 3.1 with objectives (3.3), (3.4) and (3.5), and the adaptive
     rule of Section 5.1.
@@ -122,15 +123,18 @@ class SBTM(LandauTransport):
         if trainable and not isinstance(self.model, Solvable):
             self.descent = Descent(self.model, self.learning_rate, self.minibatch, self.generator)
         if not self.model.pointwise:
-            if self.log_det != "none":
-                raise ValueError(
-                    f"'log_det' must be 'none' for a score model that couples particles (got {self.log_det!r})"
-                )
-            if self.descent is not None and self.objective not in ("hutchinson", "denoising"):
-                raise ValueError(
-                    "'objective' must be 'hutchinson' or 'denoising' for a score model that couples particles "
-                    f"(got {self.objective!r})"
-                )
+            self._require_affordable(state.v.size(0))
+
+    def _require_affordable(self, n: int) -> None:
+        """A model that couples particles has exact derivatives of a few of them only."""
+        couples = f"for a score model that couples more than {MOST_COUPLED} particles"
+        if n > MOST_COUPLED and self.log_det != "none":
+            raise ValueError(f"'log_det' must be 'none' {couples} (got {self.log_det!r})")
+        most = n if self.minibatch is None else min(n, self.minibatch)
+        if self.descent is not None and most > MOST_COUPLED and self.objective not in ("hutchinson", "denoising"):
+            raise ValueError(
+                f"'objective' must be 'hutchinson' or 'denoising' {couples} in a minibatch (got {self.objective!r})"
+            )
 
     def initialise(self, state: Data, problem: Problem) -> Data:
         """Prepare, and fit a trained model to the initial score."""
@@ -149,7 +153,7 @@ class SBTM(LandauTransport):
         else:
             learners, judges = _held_out(particles)
             bursts = self.initial_steps // INITIAL_BURST
-            self.descent.run_while_better(learners, INITIAL_BURST, bursts, loss, self._judgement(judges, loss))
+            self.descent.run_while_better(learners, INITIAL_BURST, bursts, loss, self._judgement(judges))
         return state
 
     def score(self, state: Data) -> tuple[Tensor, Tensor | None]:
@@ -177,7 +181,7 @@ class SBTM(LandauTransport):
             return
         learners, judges = _held_out(particles) if few else (particles, particles)
         bursts = 1 if self.training == "fixed" else self.max_steps // self.steps
-        descent.run_while_better(learners, self.steps, bursts, loss, self._judgement(judges, loss))
+        descent.run_while_better(learners, self.steps, bursts, loss, self._judgement(judges))
         if few:
             self.model.judge(judges.v, judges.get("weight"))
 
@@ -199,11 +203,11 @@ class SBTM(LandauTransport):
         alpha = self.alpha * float(deviation[0])
         return particles, lambda x: objectives.denoising(model, x, alpha, generator=self.generator)
 
-    def _judgement(self, judges: Data, loss: Callable[[Data], Tensor]) -> Callable[[], Tensor]:
-        """The exact implicit loss of these particles; of a model that couples them, the objective."""
+    def _judgement(self, judges: Data) -> Callable[[], Tensor]:
+        """The implicit loss of these particles, exact unless the model couples them."""
         if self.model.pointwise:
             return lambda: objectives.implicit(self.model, judges)
-        return lambda: loss(judges)
+        return lambda: objectives.hutchinson(self.model, judges, generator=self.generator)
 
     @torch.no_grad()
     def _relative_error(self, particles: Data) -> float:

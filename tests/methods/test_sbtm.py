@@ -8,7 +8,7 @@ from torch import nn
 from torch_geometric.nn import EdgeConv
 
 from graphlandau.methods import SBTM
-from graphlandau.nn import ClosedFormScore, GaussianScore, MLPScore, ResidualScore, ScoreModel
+from graphlandau.nn import ClosedFormScore, GaussianScore, GNNScore, MLPScore, ResidualScore, ScoreModel
 from graphlandau.objectives import implicit
 from graphlandau.problems import BKW, Anisotropic, Truncated
 from graphlandau.schedules import ExponentialDecay, StepDecay
@@ -186,15 +186,25 @@ class Coupled(nn.Module):
         return -v + self.conv(v, torch.stack([n, n.roll(1)]))
 
 
-def test_coupled_models_need_an_objective_without_their_divergence():
+def test_many_coupled_particles_need_an_objective_without_their_divergence(monkeypatch):
     problem = Anisotropic(2)
-    with pytest.raises(ValueError, match="'log_det' must be 'none' for a score model that couples particles"):
+    monkeypatch.setattr("graphlandau.methods.sbtm.MOST_COUPLED", 19)
+    with pytest.raises(ValueError, match="'log_det' must be 'none' for a score model that couples more than 19"):
         SBTM(Coupled()).initialise(start(problem, 20), problem)
     with pytest.raises(ValueError, match="'objective' must be 'hutchinson' or 'denoising'"):
         SBTM(Coupled(), log_det="none").initialise(start(problem, 20), problem)
     method = SBTM(Coupled(), log_det="none", objective="denoising", steps=2, initial_steps=3)
     state = advance(method, method.initialise(start(problem, 20), problem), 0.01, 2)
     assert torch.isfinite(state.v).all()
+
+
+def test_a_few_coupled_particles_have_a_log_density():
+    """A graph score starts as the Gaussian score: one step of both carries the same log-density."""
+    problem, ends = Anisotropic(2), []
+    for score in (GNNScore(2, radius=1.0), GaussianScore(2)):
+        method = SBTM(score, objective="implicit", initial_steps=0, learning_rate=1e-12, steps=1)
+        ends.append(advance(method, method.initialise(start(problem, 40), problem), 0.01, 1))
+    torch.testing.assert_close(ends[0].log_f, ends[1].log_f, rtol=1e-7, atol=1e-7)
 
 
 @pytest.mark.parametrize(
