@@ -97,8 +97,9 @@ def test_hutchinson_sees_the_own_block_of_a_model_that_couples_particles():
     losses = torch.stack([hutchinson(model, particle_state(v), generator=generator) for _ in range(4000)])
     # Four standard errors of the mean of 4,000 draws.
     assert abs(float(losses.mean() - expected)) < 4 * float(losses.std()) / 4000**0.5
+    torch.testing.assert_close(implicit(model, particle_state(v)), expected)
     with pytest.raises(ValueError, match="couples particles"):
-        implicit(model, particle_state(v))
+        implicit(model, particle_state(torch.randn(600, 2, dtype=torch.float64)))
 
 
 def test_gradients_of_all_objectives_point_to_the_score_of_a_gaussian():

@@ -35,7 +35,7 @@ class GNNScore(WhitenedScore):
         h_i^{l+1} = h_i^l + \sum_j w_{ij} \, \psi_l(|x_i - x_j|^2, h_i^l, h_j^l)
 
     :math:`h^0 = \psi_m(|x_i|^2)` and :math:`\phi_m` are messages from the mean velocity of all particles, a virtual
-    node that tells a particle where it is in the plasma; without it (``mean_node=False``) :math:`h^0 = 0` and only
+    node that tells a particle how far out it is; without it (``mean_node=False``) :math:`h^0 = 0` and only
     relative velocities of neighbours count. The score turns, is reflected, moves and is permuted with the particles.
     All :math:`\phi` start at zero, so the untrained model is the Gaussian score. As in
     :class:`~graphlandau.nn.ResidualScore`, ``condition`` takes :math:`m` and :math:`\Sigma` from the particles and
@@ -52,6 +52,16 @@ class GNNScore(WhitenedScore):
 
     It couples particles (``pointwise`` is ``False``): train it with ``objective="hutchinson"`` or ``"denoising"``.
     Time :math:`O(L E \, \text{width}^2)`; memory :math:`O(E \, \text{width})` in training, with :math:`E = N k` edges.
+
+    **What it buys and costs** (measured in 2D, 4,000 particles). Its few parameters must be isotropic about the mean or
+    come from neighbours, so it overfits less than a perceptron: trained on a fixed BKW sample at t = 1 for 250 steps
+    its relative Fisher divergence stayed at 0.008 (k = 8), while :class:`~graphlandau.nn.ResidualScore` unjudged rose
+    from 0.001 to 0.05; but where training goes on for thousands of steps it fluctuates above 0.02. A training step
+    costs 9 times one of ``ResidualScore``, a time step of 10 of them 30 times a ``ClosedFormScore``. On BKW most of
+    the gain comes from the mean node; without it a radius of 3 is needed (0.014 when fitted to the exact score), which
+    is nearly all pairs. For structure that is not round about the mean prefer the other two: fitted to the exact
+    score of two equal Maxwellians it leaves 0.11 (k = 8) or 0.06 (radius 1) of the base's 0.13, ``ResidualScore``
+    1e-4.
 
     Args:
         d: Velocity dimensions.

@@ -91,8 +91,10 @@ def test_a_module_that_couples_particles_is_found_out():
     assert as_score_model(torch.nn.Linear(3, 3), 3).pointwise
     model = as_score_model(Coupled(), 3)
     assert not model.pointwise
+    # s_i = mean - v_i has the own block (1/N - 1) I.
+    torch.testing.assert_close(model.divergence(torch.randn(5, 3)), torch.full((5,), 3 * (1 / 5 - 1)))
     with pytest.raises(ValueError, match="objective='hutchinson'"):
-        model.divergence(torch.randn(5, 3))
+        model.divergence(torch.randn(600, 3))
 
 
 @pytest.mark.parametrize(
