@@ -1,6 +1,7 @@
 """Layers and score models."""
 
 from graphlandau.nn.conv import BlobScore, EquivariantConv, LandauDrift
+from graphlandau.nn.equivariance import equivariance_error, require_equivariant
 from graphlandau.nn.score import (
     ClosedFormScore,
     GaussianScore,
@@ -22,4 +23,6 @@ __all__ = [
     "ResidualScore",
     "ScoreModel",
     "as_score_model",
+    "equivariance_error",
+    "require_equivariant",
 ]

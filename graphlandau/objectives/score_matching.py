@@ -36,7 +36,7 @@ def implicit(model: ScoreModel, state: Data) -> Float[Tensor, ""]:
     r"""Implicit (Hyvärinen) score matching, :math:`\langle |s|^2 + 2 \nabla \cdot s \rangle`, exact divergence.
 
     Raises:
-        ValueError: If the model couples particles.
+        ValueError: If the model couples more than 512 particles.
 
     Reference: Ilin, Hu and Wang 2025, Eq. (3.4).
     """

@@ -26,8 +26,9 @@ MOST_FEATURES = 96
 RIDGES = torch.logspace(-4, 1, 11, dtype=torch.float64)
 FOLDS = 10
 
-# The ridge drifts slowly and choosing it costs as much as several solves.
+# Choosing the ridge costs as much as several solves, and it drifts slowly; but a plasma changes most at its start.
 SELECT_EVERY = 25
+SELECT_EARLY = (1, 2, 4, 8, 16)
 
 # Rows handled at a time: bounds the memory to CHUNK x features and fits the second-level cache.
 CHUNK = 4096
@@ -50,8 +51,9 @@ class ClosedFormScore(WhitenedScore):
 
     **Rule for the ridge.** Of 11 values between 1e-4 and 10 the one with the least implicit loss on held-out
     particles, in ten folds; but the Gaussian base alone unless that loss lies below the base's by three
-    standard errors (over the folds), so that sampling noise does not buy features. Chosen at the first and at
-    every 25th call. **Rule for the features.** One per 10 particles, at most 96 (and the central ones).
+    standard errors (over the folds), so that sampling noise does not buy features. Chosen at the first call,
+    after 1, 2, 4, 8 and 16 calls, and then at every 25th. **Rule for the features.** One per 10 particles, at most 96
+    (and the central ones).
 
     Args:
         d: Velocity dimensions.
@@ -105,7 +107,7 @@ class ClosedFormScore(WhitenedScore):
 
     @torch.no_grad()
     def solve(self, v: Float[Tensor, "N d"], weight: Float[Tensor, " N"] | None = None) -> None:
-        """Fit the score to the particles: base, ridge (at the first and every 25th call), coefficients.
+        """Fit the score to the particles: base, ridge (when it is due), coefficients.
 
         Raises:
             ValueError: If ``v`` is not finite, has fewer than ``d + 2`` particles, or a singular covariance.
@@ -113,7 +115,8 @@ class ClosedFormScore(WhitenedScore):
         self.condition(v, weight)
         x = self.whiten(v)
         w = torch.full_like(x[:, 0], 1 / x.size(0)) if weight is None else weight / weight.sum()
-        selecting = self.ridge is None and int(self.solves) % SELECT_EVERY == 0
+        solves = int(self.solves)
+        selecting = self.ridge is None and (solves % SELECT_EVERY == 0 or solves in SELECT_EARLY)
         self.solves += 1
         self.affine.copy_(torch.cat([-torch.eye(self.d), torch.zeros(1, self.d)]))
         self.coefficients.zero_()

@@ -5,13 +5,13 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from graphlandau.nn.score.gated import GatedScore
 from graphlandau.nn.score.mlp import MLP
-from graphlandau.nn.score.whitened import WhitenedScore
 
 __all__ = ["ResidualScore"]
 
 
-class ResidualScore(WhitenedScore):
+class ResidualScore(GatedScore):
     r"""The Gaussian score of the particles plus a network in whitened velocities.
 
     .. math::
@@ -41,39 +41,20 @@ class ResidualScore(WhitenedScore):
         True
     """
 
-    gate: Tensor
-
     def __init__(self, d: int, width: int = 32, depth: int = 3, activation: str = "silu") -> None:
         super().__init__(d)
         self.network = MLP(d, width, depth, activation)
         nn.init.zeros_(self.network.last.weight)
         nn.init.zeros_(self.network.last.bias)
-        self.register_buffer("gate", torch.ones(()))
 
-    def condition(self, v: Tensor, weight: Tensor | None = None) -> None:
-        """Take mean and covariance from the particles, and open the gate.
+    def correction(self, x: Tensor) -> Tensor:
+        """The network."""
+        return self.network(x)
 
-        Raises:
-            ValueError: If ``v`` is not finite, has fewer than ``d + 2`` particles, or a singular covariance.
-        """
-        super().condition(v, weight)
-        self.gate.fill_(1)
-
-    @torch.no_grad()
-    def judge(self, v: Tensor, weight: Tensor | None = None) -> None:
-        """Open the gate if the implicit loss of these particles is lower with the network by two standard errors."""
-        x = self.whiten(v)
+    def correction_and_divergence(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """The network and its exact divergence."""
         value, jacobian = self.network.value_and_jacobian(x)
-        # |s|^2 + 2 div s, in whitened velocities, less its value for the base -x.
-        gain = value.square().sum(1) - 2 * (value * x).sum(1) + 2 * jacobian.diagonal(dim1=1, dim2=2).sum(-1)
-        w = torch.full_like(gain, 1 / gain.numel()) if weight is None else weight / weight.sum()
-        mean = (w * gain).sum()
-        error = (w * (gain - mean)).norm()
-        self.gate.fill_(float(mean + 2 * error < 0))
-
-    def whitened_score(self, x: Tensor) -> Tensor:
-        """Score in whitened velocities."""
-        return self.gate * self.network(x) - x
+        return value, jacobian.diagonal(dim1=1, dim2=2).sum(-1)
 
     def whitened_score_and_jacobian(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Score and Jacobian in whitened velocities."""
