@@ -17,8 +17,8 @@ class GatedScore(WhitenedScore):
         s_x(x) = -x + g \, c(x), \qquad g \in \{0, 1\}
 
     ``condition`` takes mean and covariance from the particles and opens the gate; ``judge``, called with particles that
-    were not trained on, leaves it open only if their implicit loss is lower with the correction than without by two
-    standard errors. A subclass writes :meth:`correction` and :meth:`correction_and_divergence`.
+    were not trained on, leaves it open only if their implicit loss is lower with the correction than without. A
+    subclass writes :meth:`correction` and :meth:`correction_and_divergence`.
     """
 
     gate: Tensor
@@ -46,15 +46,13 @@ class GatedScore(WhitenedScore):
 
     @torch.no_grad()
     def judge(self, v: Tensor, weight: Tensor | None = None) -> None:
-        """Open the gate if the implicit loss of these particles is lower with the correction by two standard errors."""
+        """Open the gate if the implicit loss of these particles is lower with the correction."""
         x = self.whiten(v)
         value, divergence = self.correction_and_divergence(x)
         # |s|^2 + 2 div s, in whitened velocities, less its value for the base -x.
         gain = value.square().sum(1) - 2 * (value * x).sum(1) + 2 * divergence
-        w = torch.full_like(gain, 1 / gain.numel()) if weight is None else weight / weight.sum()
-        mean = (w * gain).sum()
-        error = (w * (gain - mean)).norm()
-        self.gate.fill_(float(mean + 2 * error < 0))
+        total = gain.sum() if weight is None else (weight * gain).sum()
+        self.gate.fill_(float(total < 0))
 
     def whitened_score(self, x: Tensor) -> Tensor:
         """Score in whitened velocities."""

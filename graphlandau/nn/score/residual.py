@@ -21,7 +21,7 @@ class ResidualScore(GatedScore):
     every Gaussian are exact and a network only ever learns the departure from them. Its inputs have standard
     deviation 1 whatever the temperature. Call ``condition`` on the particles before each fit, and ``judge`` on
     others after it: the gate :math:`g \in \{0, 1\}` opens only if their implicit loss is lower with the network than
-    without by two standard errors, so that a few particles cannot be learned by heart.
+    without, so that a few particles cannot be learned by heart.
 
     Args:
         d: Velocity dimensions.
