@@ -37,9 +37,10 @@ PAPER = {
     "truncated_2d": "--particles 14400",
 }
 SIZES = PAPER | {
+    "bkw_3d": "--particles 25600 --t_end 9.5",
     "bimaxwellian_2d": "--particles 9600",
     "rosenbluth_3d": "--particles 16000",
-    "rosenbluth_3d_wide": "--particles 6000 --dt 0.02",
+    "rosenbluth_3d_wide": "--particles 4000 --dt 0.02",
     "mixture_3d": "--particles 4000 --dt 0.02",
 }
 

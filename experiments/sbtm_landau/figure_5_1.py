@@ -65,14 +65,15 @@ class TrainingLosses(Callback):
         )
 
 
-def trace(name: str, rule: list[str], rate: float, smoke: bool, folder: Path) -> list[dict[str, Any]]:
+def trace(name: str, rule: list[str], rate: float, particles: int, smoke: bool, folder: Path) -> list[dict[str, Any]]:
     """Run once, or read what an earlier call of the script has left."""
     file = folder / f"{name}.csv"
     if not file.exists():
-        given = {"config": ["sbtm_landau/figure_5_1"], "method.learning_rate": [str(rate)], "threads": ["1"]}
+        given = {"config": ["sbtm_landau/figure_5_1"], "particles": [str(particles)], "threads": ["1"]}
+        given["method.learning_rate"] = [str(rate)]
         given |= {key.removeprefix("--"): [value] for key, value in zip(rule[::2], rule[1::2], strict=True)}
         if smoke:
-            given |= {"particles": ["200"], "t_end": ["5.6"], "method.initial_steps": ["100"]}
+            given |= {"t_end": ["5.6"], "method.initial_steps": ["100"]}
         losses = TrainingLosses()
         compose(given).simulation(progress=True, callbacks=[losses]).run()
         folder.mkdir(parents=True, exist_ok=True)
@@ -95,14 +96,14 @@ def draw(traces: dict[str, list[dict[str, Any]]]) -> Figure:
         # Not a logarithm alone: the implicit losses of a sample may be below that of the exact score.
         ax.set_yscale("symlog", linthresh=1e-2)
     fig.legend(*panels.flat[0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
-    fig.suptitle("BKW in 3D, t = 5.5 to 9.5, the paper's network and training", x=0.01, ha="left")
+    fig.suptitle("BKW in 3D, t = 5.5 to 7.5, the paper's network and training", x=0.01, ha="left")
     return fig
 
 
 def main() -> None:
-    options = arguments(__doc__, "figure_5_1")
+    options = arguments(__doc__, "figure_5_1", [2000], [200])
     traces = {
-        f"{rule}, rate {rate:g}": trace(f"{rule}-{rate:g}", given, rate, options.smoke, options.runs)
+        f"{rule}, rate {rate:g}": trace(f"{rule}-{rate:g}", given, rate, options.sizes[0], options.smoke, options.runs)
         for rule, given in RULES.items()
         for rate in RATES
     }

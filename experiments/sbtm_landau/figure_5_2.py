@@ -31,8 +31,8 @@ def draw(found: Records, sizes: list[int]) -> Figure:
 
 
 def main() -> None:
-    options = arguments(__doc__, "figure_5_2")
-    sizes = [60, 120] if options.smoke else SIZES
+    options = arguments(__doc__, "figure_5_2", SIZES, [60, 120])
+    sizes = options.sizes
     # Only first and last density: each costs a pass over the grid. The floors are the same for all: measured once.
     more = ["--snapshots", "2", "--floors", "false", *(["--t_end", "5.6", "--dt", "0.05"] if options.smoke else [])]
     runs = scan("figure_5_2", CASES, sizes, *more)

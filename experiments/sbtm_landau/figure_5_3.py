@@ -39,8 +39,8 @@ def draw(found: Records, sizes: Sequence[int], title: str) -> Figure:
 
 
 def main() -> None:
-    options = arguments(__doc__, "figure_5_3")
-    sizes = [60, 120] if options.smoke else SIZES
+    options = arguments(__doc__, "figure_5_3", SIZES, [60, 120])
+    sizes = options.sizes
     runs = scan("figure_5_3", CASES, sizes, *(["--t_end", "0.2", "--dt", "0.05"] if options.smoke else []))
     found = records(runs, options)
     title = "Unequal temperatures in 3D, Maxwell molecules (exact: dashed)"

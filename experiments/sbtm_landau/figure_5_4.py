@@ -9,12 +9,12 @@ from __future__ import annotations
 from figure_5_3 import KEYS, draw
 from study import CASES, arguments, publish, records, scan, table
 
-SIZES = [400, 1600, 6400, 25_600]
+SIZES = [400, 1600, 6400]
 
 
 def main() -> None:
-    options = arguments(__doc__, "figure_5_4")
-    sizes = [60, 120] if options.smoke else SIZES
+    options = arguments(__doc__, "figure_5_4", SIZES, [60, 120])
+    sizes = options.sizes
     runs = scan("figure_5_4", CASES, sizes, *(["--t_end", "0.2", "--dt", "0.05"] if options.smoke else []))
     found = records(runs, options)
     title = "Unequal temperatures in 10D, Maxwell molecules (exact: dashed)"

@@ -79,11 +79,10 @@ def draw(measured: dict[str, dict[int, float]]) -> Figure:
 
 
 def main() -> None:
-    options = arguments(__doc__, "figure_5_6")
-    sizes = [100, 200, 400] if options.smoke else SIZES
+    options = arguments(__doc__, "figure_5_6", SIZES, [100, 200, 400])
     measured: dict[str, dict[int, float]] = {case: {} for case in CASES}
     rows = []
-    for n in sizes:  # all cases at one size before the next: what slows the machine slows them alike
+    for n in options.sizes:  # all cases at one size before the next: what slows the machine slows them alike
         for case, times in measured.items():
             if not times or max(times.values()) * (n / max(times)) ** 2 < LONGEST:
                 times[n] = seconds(case, n)

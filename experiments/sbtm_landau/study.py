@@ -39,16 +39,17 @@ RESULTS = Path(__file__).parent / "results"
 Records = Mapping[str, RunRecord]
 
 
-def arguments(doc: str | None, figure: str) -> argparse.Namespace:
-    """Read the command line that all scripts have."""
+def arguments(doc: str | None, figure: str, sizes: Sequence[int], smoke: Sequence[int]) -> argparse.Namespace:
+    """Read the command line that all scripts have; ``sizes`` are numbers of particles, ``smoke`` the few of a trial."""
     parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--smoke", action="store_true", help="a few particles and steps, to see that it runs")
     parser.add_argument("--jobs", type=int, default=1, help="runs at the same time")
     parser.add_argument("--runs", type=Path, help=f"folder of the run folders (default runs/sbtm_landau/{figure})")
     parser.add_argument("--out", type=Path, help="folder of picture and table (default: results, beside this script)")
+    parser.add_argument("--sizes", type=int, nargs="+", help=f"numbers of particles (default {list(sizes)})")
     options = parser.parse_args()
-    smoke = "smoke/" if options.smoke else ""
-    options.runs = options.runs or Path(f"runs/sbtm_landau/{smoke}{figure}")
+    options.sizes = options.sizes or list(smoke if options.smoke else sizes)
+    options.runs = options.runs or Path("runs/sbtm_landau") / ("smoke" if options.smoke else "") / figure
     options.out = options.out or (options.runs if options.smoke else RESULTS)
     return options
 
