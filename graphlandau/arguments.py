@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import importlib
+import inspect
 import json
 import re
 import shlex
@@ -220,6 +222,10 @@ def parse_values(parser: ArgumentParser, values: Mapping[str, Any]) -> Namespace
             raise ValueError(f"'{key}' is not a known key (got {value!r}); {_suggest_key(key, known)}")
         value = _as_integer(value) if key in known and _is_integer(known[key]._typehint) else value
         argv.append(f"--{key}={value if isinstance(value, str) else json.dumps(value)}")
+    for key, action in known.items():
+        base = _class_of(action._typehint)
+        if base is not None:
+            _require_class(key, base, values)
     try:
         return parser.parse_args(argv)
     except argparse.ArgumentError as error:
@@ -231,6 +237,65 @@ def parse_values(parser: ArgumentParser, values: Mapping[str, Any]) -> Namespace
         else:
             message = " ".join(text.split())
         raise ValueError(message) from error
+
+
+def _class_of(hint: Any) -> type | None:
+    """Return the class of which a key takes an instance, by its import path; None for numbers and text."""
+    found = [a for a in (typing.get_args(hint) or (hint,)) if inspect.isclass(a) and inspect.isabstract(a)]
+    return found[0] if found else None
+
+
+def _require_class(key: str, base: type, values: Mapping[str, Any]) -> None:
+    """Refuse, under its own key, what the class chosen for ``key`` or its constructor does not take.
+
+    Raises:
+        ValueError: If no class is chosen, it is not one, or an argument is unknown, missing or refused.
+    """
+    given = {name.removeprefix(f"{key}."): value for name, value in values.items() if name.startswith(f"{key}.")}
+    chosen = values.get(key)
+    if isinstance(chosen, Mapping):  # {class_path: ..., init_args: {...}}, as config.yaml has it
+        given, chosen = {**(chosen.get("init_args") or {}), **given}, chosen.get("class_path")
+    given = {name.removeprefix("init_args."): value for name, value in given.items() if name != "class_path"}
+    if chosen in (None, "null"):
+        if given:
+            raise ValueError(
+                f"'{key}' must be given with '{key}.{next(iter(given))}' (got none; {_known_classes(base)})"
+            )
+        return
+    module, _, name = str(chosen).rpartition(".")
+    try:
+        found = getattr(importlib.import_module(module or base.__module__), name)
+    except (ImportError, AttributeError):
+        found = None
+    if not (inspect.isclass(found) and issubclass(found, base)):
+        raise ValueError(
+            f"'{key}' must be the import path of a {base.__name__} (got {chosen!r}; {_known_classes(base)})"
+        )
+    takes = inspect.signature(found).parameters
+    for argument, value in given.items():
+        if argument not in takes:
+            known = [f"{key}.{name}" for name in takes]
+            raise ValueError(f"'{key}.{argument}' is not a known key (got {value!r}); {suggest(argument, known)}")
+    for argument, parameter in takes.items():
+        if parameter.default is parameter.empty and argument not in given:
+            raise ValueError(f"'{key}.{argument}' must be given for {name} (got none)")
+    try:
+        found(**{argument: _typed(value) for argument, value in given.items()})
+    except ValueError as error:
+        named = re.match(r"'(\w+)'", str(error))
+        raise ValueError(f"'{key}.{str(error)[1:]}" if named and named.group(1) in takes else str(error)) from error
+
+
+def _typed(value: Any) -> Any:
+    """Return the number or list that text on a command line stands for."""
+    return yaml.safe_load(value) if isinstance(value, str) else value
+
+
+def _known_classes(base: type) -> str:
+    """Return the import paths of the shipped classes, in words."""
+    module = importlib.import_module(base.__module__)
+    names = [n for n in getattr(module, "__all__", []) if n != base.__name__ and issubclass(getattr(module, n), base)]
+    return f"known: {', '.join(f'{base.__module__}.{name}' for name in names)}"
 
 
 def _is_integer(hint: Any) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import shlex
+import signal
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -278,11 +279,15 @@ def _sweep(argv: list[str]) -> int:
         for command in sweep_commands(runs, out):
             print(command)
         return 0
+    # What schedulers send: as with Ctrl-C, no run may go on without its sweep.
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         rows = run_sweep(runs, out, jobs=int(jobs))
     except KeyboardInterrupt:
         again = shlex.join(["graphlandau", "sweep", *argv])
         return _fail(f"interrupted; the same command continues: {again}", 130)
+    finally:
+        signal.signal(signal.SIGTERM, before)
     shown = [{"run": row["name"], "status": row["status"]} | main_numbers(row["summary"]) for row in rows]
     print(aligned([show | {"error": row["error"] or None} for show, row in zip(shown, rows, strict=True)]))
     print(f"  {'table':<28}{Path(out) / 'sweep.csv'}")

@@ -19,6 +19,9 @@ from graphlandau.tables import write_csv
 
 __all__ = ["compare_runs", "final_numbers", "labels", "read_runs", "title"]
 
+# Arguments of a problem that are no more than defaults of the run.
+DEFAULTS = ("t_end", "dt", "particles", "bandwidth")
+
 # Named wherever they differ; anything else only where these do not tell two runs apart.
 MAIN = (*GROUPS, "particles", "dt", "seed")
 
@@ -75,7 +78,8 @@ def read_runs(folders: Sequence[str | Path]) -> dict[str, RunRecord]:
 def _require_one_problem(runs: Sequence[RunRecord], configs: Sequence[Mapping[str, Any]]) -> None:
     for run, config in zip(runs, configs, strict=True):
         for key in dict.fromkeys([*configs[0], *config]):
-            if key.partition(".")[0] == "problem" and config.get(key) != configs[0].get(key):
+            physics = key.partition(".")[0] == "problem" and key.partition(".")[2] not in DEFAULTS
+            if physics and config.get(key) != configs[0].get(key):
                 pair = f"{runs[0].path} has {configs[0].get(key)} and {run.path} has {config.get(key)}"
                 raise ValueError(f"'{key}' must be the same in all runs ({pair})")
 

@@ -168,7 +168,8 @@ def help_text(arguments: Mapping[str, list[str]]) -> str:
     lines = []
     for key, action in known_keys(run_parser(choices)).items():
         default = "" if action.default is None else f", default {action.default}"
-        lines.append(f"  --{key:<26} {action.help or ''} ({describe_type(action._typehint)}{default})")
+        meaning = re.sub(r":\w+:`~?([^`]*)`", r"\1", action.help or "").replace("``", "")
+        lines.append(f"  --{key:<26} {meaning} ({describe_type(action._typehint)}{default})")
     return "\n".join(lines)
 
 

@@ -46,6 +46,8 @@ class StepDecay(Schedule):
     """
 
     def __init__(self, times: Sequence[float], factor: float = 0.5) -> None:
+        if isinstance(times, str) or not isinstance(times, Sequence):
+            raise ValueError(f"'times' must be a list of numbers (got {times!r})")
         self.times = [require_number("times", t) for t in times]
         if any(later <= earlier for earlier, later in zip(self.times, self.times[1:], strict=False)):
             raise ValueError(f"'times' must increase (got {list(times)})")

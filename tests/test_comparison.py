@@ -131,6 +131,20 @@ def test_runs_of_other_versions_lack_columns(call: Call, here: Path) -> None:
     assert second["cov_frobenius_error"] == kept[-1]["cov_frobenius_error"]
 
 
+def test_defaults_of_a_problem_may_differ(call: Call, here: Path) -> None:
+    """Two problems that only suggest other ends, steps and sizes of a run are the same problem."""
+    config = here / "s/more/config.yaml"
+    config.write_text(config.read_text().replace("t_end: 5.0", "t_end: 4.0", 1))
+    assert call("compare s/blob s/more --out c")[0] == 0
+
+
+def test_a_damaged_summary_is_named(call: Call, here: Path) -> None:
+    (here / "s/more/summary.json").write_text("{damaged")
+    status, _, err = call("compare s/blob s/more --out c")
+    assert (status, err.count("\n")) == (2, 1)
+    assert "'run_dir' must hold a readable summary.json (s/more/summary.json: " in err
+
+
 def test_the_folder_of_the_comparison_is_none_of_the_runs(call: Call, here: Path) -> None:
     for _ in range(2):
         found = sorted(f"s/{name}" for name in os.listdir("s") if name not in ("strong", "gauss"))

@@ -1,3 +1,4 @@
+import re
 from pathlib import Path
 
 import pytest
@@ -264,3 +265,45 @@ def test_module_that_fails_on_import_is_named(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(str(tmp_path))
     with pytest.raises(ValueError, match=r"'score' must be .*my_broken.Net.*SyntaxError"):
         choose("score", "my_broken.Net")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ("StepDecay --method.schedule.times [2.5,1]", "'method.schedule.times' must increase (got [2.5, 1])"),
+        ("StepDecay --method.schedule.times 2.5", "'method.schedule.times' must be a list of numbers (got 2.5)"),
+        ("StepDecay --method.schedule.time [2.5]", "'method.schedule.time' is not a known key (got '[2.5]')"),
+        ("StepDecay", "'method.schedule.times' must be given for StepDecay (got none)"),
+        ("graphlandau.schedules.Step", "known: graphlandau.schedules.CosineDecay, "),
+        ("graphlandau.problems.BKW", "'method.schedule' must be the import path of a Schedule (got 'graphlandau.p"),
+        ("null --method.schedule.times [2.5]", "'method.schedule' must be given with 'method.schedule.times'"),
+        (
+            "graphlandau.schedules.CosineDecay --method.schedule.duration -1",
+            "'method.schedule.duration' must be positive",
+        ),
+    ],
+)
+def test_a_schedule_is_refused_under_the_key_that_is_wrong(options, message):
+    with pytest.raises(ValueError, match=re.escape(message)):
+        composed(*SBTM, "--score", "mlp", "--method.schedule", *options.split())
+
+
+def test_a_schedule_is_written_as_it_is_read(tmp_path):
+    """From the command line, and from the config.yaml that this writes."""
+    given = ["--method.schedule", "StepDecay", "--method.schedule.times", "[2.5, 4]", "--method.schedule.factor", "0.1"]
+    first = composed(*SBTM, "--score", "mlp", *given)
+    (tmp_path / "config.yaml").write_text(first.to_yaml())
+    again = composed("--config", str(tmp_path / "config.yaml"))
+    assert again.to_yaml() == first.to_yaml()
+    assert again.simulation().method.schedule(3.0) == pytest.approx(0.1)
+
+
+def test_both_kinds_of_neighbourhood_are_refused_in_words():
+    config = composed(*SBTM, "--score", "gnn", "--score.k", "8", "--log_det", "none")
+    with pytest.raises(
+        ValueError, match=r"'score\.k' or 'radius' must be given, and the other be null \(got k=8, radius=0"
+    ):
+        config.simulation()
+    assert (
+        composed(*SBTM, "--score", "gnn", "--score.k", "8", "--score.radius", "null").simulation().method.model.k == 8
+    )

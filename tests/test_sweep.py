@@ -338,13 +338,15 @@ def test_threads_that_are_given_are_kept(call: Call, here: Path, monkeypatch: py
         assert InProcess.started[0].count("--threads") == option.count("--threads")
 
 
-def test_interrupt_ends_the_processes(monkeypatch: pytest.MonkeyPatch, call: Call) -> None:
+@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
+def test_interrupt_ends_the_processes(monkeypatch: pytest.MonkeyPatch, call: Call, sent: signal.Signals) -> None:
+    before = signal.getsignal(signal.SIGTERM)
     children: list[subprocess.Popen[bytes]] = []
 
     def sleeper(arguments, said):
         children.append(subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"], stderr=said))
         if len(children) == 2:
-            threading.Timer(0.2, signal.raise_signal, [signal.SIGINT]).start()
+            threading.Timer(0.2, signal.raise_signal, [sent]).start()
         return children[-1]
 
     monkeypatch.setattr(sweep, "_start", sleeper)
@@ -354,6 +356,7 @@ def test_interrupt_ends_the_processes(monkeypatch: pytest.MonkeyPatch, call: Cal
     assert err.splitlines()[-1].startswith("error: interrupted; the same command continues: graphlandau sweep --out s")
     assert [child.returncode for child in children] == [-signal.SIGTERM] * 2
     assert [row["status"] for row in table().values()] == ["waiting"] * 4
+    assert signal.getsignal(signal.SIGTERM) is before
 
 
 def test_a_process_that_is_killed_says_by_what(monkeypatch: pytest.MonkeyPatch, call: Call) -> None:

@@ -200,10 +200,12 @@ class _Constant(torch.autograd.Function):
 
 
 def _sides(box: float | Sequence[float], d: int) -> list[float]:
+    if not isinstance(box, int | float | list | tuple):
+        raise ValueError(f"'box' must be a number or a list of numbers (got {box!r})")
     sides = [box] * d if isinstance(box, int | float) else list(box)
     if len(sides) != d:
         raise ValueError(f"'box' must be one side or one for each of {d} axes (got {len(sides)} sides)")
-    return [require_positive("box", float(side)) for side in sides]
+    return [require_positive("box", side) for side in sides]
 
 
 def _choose(backend: str, device: torch.device, *, periodic: bool) -> str:

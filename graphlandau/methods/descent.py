@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -32,7 +33,13 @@ class Descent:
         self.steps_taken = 0
 
     def scale_learning_rate(self, factor: float) -> None:
-        """Take ``factor`` times the learning rate from now on."""
+        """Take ``factor`` times the learning rate from now on.
+
+        Raises:
+            ValueError: If ``factor`` is negative or not finite.
+        """
+        if not 0 <= factor < float("inf"):
+            raise ValueError(f"'schedule' must return finite factors of at least 0 (got {factor})")
         for group in self.optimiser.param_groups:
             group["lr"] = factor * self.learning_rate
 
@@ -58,12 +65,20 @@ class Descent:
         loss: Callable[[Data], Tensor],
         judge: Callable[[], Tensor],
     ) -> None:
-        """Take bursts of ``steps`` steps for as long as each lowers ``judge``; take back the one that does not."""
+        """Take bursts of ``steps`` steps for as long as each lowers ``judge``.
+
+        The weights of the one that does not are taken back; Adam's moments are kept.
+
+        Raises:
+            ArithmeticError: If training makes ``judge`` infinite or not a number.
+        """
         best = self._judge(judge)
         for _ in range(bursts):
             weights = [p.detach().clone() for p in self.parameters]
             self.run(state, steps, loss)
             value = self._judge(judge)
+            if not math.isfinite(value):
+                raise ArithmeticError(f"training the score made its loss {value}; a lower learning_rate may help")
             if not value < best:
                 with torch.no_grad():
                     for parameter, weight in zip(self.parameters, weights, strict=True):

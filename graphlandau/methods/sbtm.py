@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch_geometric.data import Data
 
 from graphlandau import objectives
+from graphlandau.diagnostics import covariance
 from graphlandau.methods.descent import Descent, subset
 from graphlandau.methods.transport import LandauTransport
 from graphlandau.nn.score import ScoreModel, Solvable, as_score_model
@@ -44,7 +45,8 @@ class SBTM(LandauTransport):
 
     Args:
         score: Score model, or any ``nn.Module`` that maps :math:`(N, d) \to (N, d)`.
-        objective: ``"implicit"`` (exact divergence), ``"hutchinson"``, ``"denoising"``, or ``"collision_weighted"``.
+        objective: ``"implicit"`` (exact divergence), ``"hutchinson"``, ``"denoising"``, or ``"collision_weighted"``:
+            its diffusion matrix is summed over all pairs at every time step, :math:`O(N^2)` unless ``gamma`` is 0.
         training: ``"fixed"`` or ``"adaptive"``.
         steps: Gradient steps per time step; per burst if adaptive.
         max_steps: Cap on the gradient steps per time step if adaptive.
@@ -103,8 +105,12 @@ class SBTM(LandauTransport):
         self.max_steps = require_integer("max_steps", max_steps, minimum=1)
         if training == "adaptive" and self.max_steps < self.steps:
             raise ValueError(f"'max_steps' must be at least steps = {self.steps} (got {self.max_steps})")
+        if not isinstance(hold_out, bool):
+            raise ValueError(f"'hold_out' must be true or false (got {hold_out!r})")
         self.hold_out = hold_out
         self.learning_rate = require_positive("learning_rate", learning_rate)
+        if not (schedule is None or isinstance(schedule, Schedule)):
+            raise ValueError(f"'schedule' must be a graphlandau.schedules.Schedule (got {schedule!r})")
         self.schedule = schedule
         self.minibatch = None if minibatch is None else require_integer("minibatch", minibatch, minimum=2)
         self.alpha = require_positive("alpha", alpha)
@@ -124,6 +130,7 @@ class SBTM(LandauTransport):
             self.descent = Descent(self.model, self.learning_rate, self.minibatch, self.generator)
         if not self.model.pointwise:
             self._require_affordable(state.v.size(0))
+            self._require_enough(state.v.size(0))
 
     def _require_affordable(self, n: int) -> None:
         """A model that couples particles has exact derivatives of a few of them only."""
@@ -135,6 +142,18 @@ class SBTM(LandauTransport):
             raise ValueError(
                 f"'objective' must be 'hutchinson' or 'denoising' {couples} in a minibatch (got {self.objective!r})"
             )
+
+    def _require_enough(self, n: int) -> None:
+        """A graph of k neighbours needs more than k particles, in every minibatch."""
+        learners = n - (n - 1) // HOLD_OUT - 1 if self._few(n) else n
+        size = learners if self.minibatch is None else min(learners, self.minibatch)
+        if self.descent is not None and size < self.model.min_particles:
+            needs = f"'minibatch' must leave at least {self.model.min_particles} particles, which the score model needs"
+            raise ValueError(f"{needs} (got {size} of {n})")
+
+    def _few(self, n: int) -> bool:
+        """Whether a part of the particles judges the training."""
+        return self.hold_out and n < PARTICLES_PER_PARAMETER * sum(p.numel() for p in self.model.parameters())
 
     def initialise(self, state: Data, problem: Problem) -> Data:
         """Prepare, and fit a trained model to the initial score."""
@@ -151,7 +170,7 @@ class SBTM(LandauTransport):
                 steps = min(INITIAL_BURST, self.initial_steps - first)
                 self.descent.run(particles, steps, lambda x: objectives.explicit(self.model, x, x.target))
         else:
-            learners, judges = _held_out(particles)
+            learners, judges = self._held_out(particles)
             bursts = self.initial_steps // INITIAL_BURST
             self.descent.run_while_better(learners, INITIAL_BURST, bursts, loss, self._judgement(judges))
         return state
@@ -174,12 +193,11 @@ class SBTM(LandauTransport):
         if self.schedule is not None:
             descent.scale_learning_rate(self.schedule(state.t - self.t_start))
         particles, loss = self._objective(state)
-        parameters = sum(p.numel() for p in self.model.parameters())
-        few = self.hold_out and state.v.size(0) < PARTICLES_PER_PARAMETER * parameters
+        few = self._few(state.v.size(0))
         if self.training == "fixed" and not few:
             descent.run(particles, self.steps, loss)
             return
-        learners, judges = _held_out(particles) if few else (particles, particles)
+        learners, judges = self._held_out(particles) if few else (particles, particles)
         bursts = 1 if self.training == "fixed" else self.max_steps // self.steps
         descent.run_while_better(learners, self.steps, bursts, loss, self._judgement(judges))
         if few:
@@ -199,9 +217,20 @@ class SBTM(LandauTransport):
             matrix, divergence = self.drift.diffusion(state.v, weight=state.get("weight"))
             particles.diffusion, particles.diffusion_divergence = matrix, divergence
             return particles, lambda x: objectives.collision_weighted(model, x, x.diffusion, x.diffusion_divergence)
-        deviation = torch.linalg.eigvalsh(torch.cov(state.v.double().T)).clamp_min(0).sqrt()
+        weight = state.weight.double() if "weight" in state else None
+        deviation = torch.linalg.eigvalsh(covariance(state.v.double(), weight)).clamp_min(0).sqrt()
         alpha = self.alpha * float(deviation[0])
         return particles, lambda x: objectives.denoising(model, x, alpha, generator=self.generator)
+
+    def _held_out(self, particles: Data) -> tuple[Data, Data]:
+        """The particles to learn from, and every fifth, to judge by."""
+        judge = torch.zeros(particles.v.size(0), dtype=torch.bool, device=particles.v.device)
+        judge[::HOLD_OUT] = True
+        if self.model.pointwise:
+            return subset(particles, ~judge), subset(particles, judge)
+        # The judges' scores depend on all particles: those that do not judge have weight 0.
+        weight = particles.weight if "weight" in particles else torch.ones_like(particles.v[:, 0])
+        return subset(particles, ~judge), Data(v=particles.v, weight=weight * judge)
 
     def _judgement(self, judges: Data) -> Callable[[], Tensor]:
         """The implicit loss of these particles, exact unless the model couples them."""
@@ -231,13 +260,6 @@ class SBTM(LandauTransport):
         self.model.load_state_dict(_below("model.", tensors))
         if self.descent is not None:
             self.descent.load_state_dict(_below("optimiser.", tensors))
-
-
-def _held_out(particles: Data) -> tuple[Data, Data]:
-    """The particles to learn from, and every fifth, to judge by."""
-    judge = torch.zeros(particles.v.size(0), dtype=torch.bool, device=particles.v.device)
-    judge[::HOLD_OUT] = True
-    return subset(particles, ~judge), subset(particles, judge)
 
 
 def _below(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -105,6 +105,7 @@ def require_equivariant(
         Traceback (most recent call last):
         ValueError: 'score' must be equivariant (got a relative error of 1.9 under reflections, tolerance 0.0012)
     """
+    require_velocities("v", v)
     tolerance = 1e4 * torch.finfo(v.dtype).eps if tolerance is None else require_positive("tolerance", tolerance)
     errors = equivariance_error(score, v, generator=generator, trials=trials)
     worst = max(errors, key=lambda symmetry: errors[symmetry])

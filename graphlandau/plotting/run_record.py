@@ -61,7 +61,10 @@ class RunRecord:
     def summary(self) -> dict[str, Any]:
         """``summary.json``; empty for a run that has not finished."""
         file = self.path / "summary.json"
-        return json.loads(file.read_text()) if file.is_file() else {}
+        try:
+            return json.loads(file.read_text()) if file.is_file() else {}
+        except ValueError as error:
+            raise ValueError(f"'run_dir' must hold a readable summary.json ({file}: {error})") from error
 
     @cached_property
     def problem(self) -> Problem:

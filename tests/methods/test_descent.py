@@ -73,3 +73,20 @@ def test_judging_uses_up_no_random_numbers(descent, regression):
     state = descent.generator.get_state()
     descent.run_while_better(regression, 1, 0, lambda x: x.v.sum(), lambda: torch.rand((), generator=descent.generator))
     assert torch.equal(descent.generator.get_state(), state)
+
+
+def test_training_that_breaks_the_model_is_not_hidden(descent, regression):
+    with pytest.raises(ArithmeticError, match="training the score made its loss nan"):
+        descent.run_while_better(
+            regression,
+            1,
+            3,
+            lambda x: descent.model(x.v).sum() * float("nan"),
+            lambda: descent.model(regression.v).sum(),
+        )
+
+
+@pytest.mark.parametrize("factor", [-1.0, float("nan"), float("inf")])
+def test_refuses_a_schedule_that_is_none(descent, factor):
+    with pytest.raises(ValueError, match="'schedule' must return finite factors"):
+        descent.scale_learning_rate(factor)

@@ -341,3 +341,56 @@ def test_without_holding_out_they_are():
         s, target = method.evaluate(state).s, -state.v @ torch.linalg.inv(problem.covariance(state.t))
         errors[hold_out] = float((s - target).square().sum() / target.square().sum())
     assert errors[False] > 5 * errors[True]
+
+
+def test_judges_of_a_graph_score_keep_their_neighbours():
+    """A fifth of the particles alone would be another graph: the judges' scores are those among all particles."""
+    problem = BKW(2)
+    torch.manual_seed(0)
+    net = GNNScore(2, k=8, mean_node=False)
+    method = SBTM(net, objective="hutchinson", log_det="none", steps=1, initial_steps=0, learning_rate=1e-12)
+    state = method.initialise(start(problem, 300), problem)
+    seen = []
+    net.judge = lambda v, weight: seen.append((v, weight))
+    method.evaluate(state)
+    ((v, weight),) = seen
+    assert torch.equal(v, state.v)
+    assert torch.equal(weight.nonzero()[:, 0], torch.arange(0, 300, 5))
+
+
+def test_a_minibatch_must_hold_the_neighbours_of_a_graph_score():
+    problem = BKW(2)
+    options = {"objective": "hutchinson", "log_det": "none", "initial_steps": 0}
+    for n, minibatch in ((80, 20), (25, 64)):
+        method = SBTM(GNNScore(2, k=20), minibatch=minibatch, **options)
+        with pytest.raises(ValueError, match="'minibatch' must leave at least 21 particles"):
+            method.initialise(start(problem, n), problem)
+    SBTM(GNNScore(2, k=20), minibatch=21, **options).initialise(start(problem, 80), problem)
+
+
+def test_denoising_takes_its_noise_from_the_weighted_particles():
+    """Tracers of next to no weight must not set the scale of the noise."""
+    problem = Anisotropic(2)
+    method = SBTM(MLPScore(2, 4, 1), objective="denoising", alpha=0.4, initial_steps=0, log_det="none")
+    v = torch.randn(100, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    weight = torch.ones(100, dtype=torch.float64)
+    v[50:] *= 100
+    weight[50:] = 1e-12
+    state = particle_state(v, weight=weight)
+    method.prepare(state, problem)
+    losses = []
+    for particles in (state, particle_state(v[:50])):
+        method.generator.manual_seed(0)
+        chosen, loss = method._objective(particles)
+        noise = torch.randn(100, 2, dtype=torch.float64)[: len(chosen.v)]
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(torch, "randn", lambda *_, noise=noise, **__: torch.ones_like(noise))
+            losses.append(float(loss(chosen)))
+    assert losses[0] == pytest.approx(losses[1], rel=1e-6)
+
+
+def test_refuses_what_is_no_schedule_or_no_truth_value():
+    with pytest.raises(ValueError, match="'schedule' must be a graphlandau"):
+        SBTM(MLPScore(2), schedule=StepDecay)
+    with pytest.raises(ValueError, match="'hold_out' must be true or false"):
+        SBTM(MLPScore(2), hold_out="false")

@@ -105,7 +105,7 @@ class GNNScore(GatedScore):
     ) -> None:
         super().__init__(d)
         if (k is None) == (radius is None):
-            raise ValueError(f"one of 'k' and 'radius' must be given (got k={k} and radius={radius})")
+            raise ValueError(f"'k' or 'radius' must be given, and the other be null (got k={k}, radius={radius})")
         self.k = None if k is None else require_integer("k", k, minimum=1)
         self.radius = None if radius is None else require_positive("radius", radius)
         self.width = require_integer("width", width, minimum=1)
