@@ -10,6 +10,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch_geometric.nn import MessagePassing
 
+from graphlandau.validation import require_edge_index
+
 __all__ = ["EquivariantConv"]
 
 Message = Callable[[Tensor, Tensor, Tensor], Tensor]
@@ -45,7 +47,7 @@ class EquivariantConv(MessagePassing):
     Time and memory are :math:`O(E)` messages; without gradients the memory of 262,144 at a time.
 
     Raises:
-        ValueError: If both ``phi`` and ``psi`` are ``None``.
+        ValueError: If both ``phi`` and ``psi`` are ``None``, or the edges or their weights do not fit the particles.
 
     Example:
         >>> conv = EquivariantConv(phi=lambda r2, h_i, h_j: torch.exp(-r2))
@@ -72,8 +74,11 @@ class EquivariantConv(MessagePassing):
         edge_weight: Float[Tensor, " E"] | None = None,
     ) -> tuple[Float[Tensor, "N d"], Float[Tensor, "N p"]]:
         """Both sums at every particle."""
+        require_edge_index("edge_index", edge_index, x)
         if edge_weight is None:
             edge_weight = x.new_full((edge_index.size(1),), 1 / x.size(0))
+        if edge_weight.shape != edge_index.shape[1:]:
+            raise ValueError(f"'edge_weight' must have shape ({edge_index.size(1)},) (got {tuple(edge_weight.shape)})")
         size = max(1, edge_index.size(1)) if torch.is_grad_enabled() else EDGES_AT_A_TIME
         total: Any = 0
         for edges, weight in zip(edge_index.split(size, dim=1), edge_weight.split(size), strict=True):

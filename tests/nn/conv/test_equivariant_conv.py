@@ -131,3 +131,11 @@ def test_two_fixed_layers_are_the_blob_score(d, cutoff):
 def test_refuses_to_send_nothing():
     with pytest.raises(ValueError, match="'phi' or 'psi' must be given"):
         EquivariantConv()
+
+
+def test_refuses_edges_that_do_not_fit():
+    conv, x, h = EquivariantConv(phi=lambda r2, h_i, h_j: r2), torch.zeros(3, 2), torch.zeros(3, 0)
+    with pytest.raises(ValueError, match=r"'edge_index' must name particles 0\.\.2 \(got 0\.\.3\)"):
+        conv(x, h, torch.tensor([[0], [3]]))
+    with pytest.raises(ValueError, match=r"'edge_weight' must have shape \(1,\) \(got \(2,\)\)"):
+        conv(x, h, torch.tensor([[0], [1]]), torch.ones(2))
