@@ -40,8 +40,8 @@ def equivariance_error(
 
     Returns:
         For ``"rotation"``, ``"reflection"``, ``"translation"``, ``"permutation"`` the largest
-        :math:`\max_i |\delta s_i| / \sqrt{\langle |s|^2 \rangle}`: some 1e-6 for an equivariant score in float32. A score
-        that is solved for on parts of the particles by their numbers (``ClosedFormScore``) breaks the permutation.
+        :math:`\max_i |\delta s_i| / \sqrt{\langle |s|^2 \rangle}`: some 1e-6 for an equivariant score in float32. A
+        score that is solved for on parts of the particles by number (``ClosedFormScore``) breaks the permutation.
 
     Raises:
         ValueError: If ``v`` is no finite :math:`(N, d)` tensor, ``trials`` is below 1, or the score is not finite or

@@ -200,7 +200,7 @@ def test_a_score_model_of_many_neighbours_is_tried_on_enough_particles():
 
 def test_refuses_both_or_neither_graph():
     for graph in ({}, {"k": 3, "radius": 1.0}):
-        with pytest.raises(ValueError, match="one of 'k' and 'radius' must be given"):
+        with pytest.raises(ValueError, match="'k' or 'radius' must be given"):
             GNNScore(2, **graph)
 
 
