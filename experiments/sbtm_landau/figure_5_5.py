@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from study import CASES, Records, against_particles, arguments, over_time, publish, records, scan, table
 
 SIZES = [100, 12_800]
-KEYS = ["equilibrium_distance", "equilibrium_distance_mc", "cov_1_1", "energy_rel_drift", "entropy_dissipation"]
+KEYS = ["equilibrium_distance", "equilibrium_distance_mc", "energy_rel_drift", "entropy_dissipation"]
 
 
 def draw(found: Records, sizes: list[int], title: str) -> Figure:
