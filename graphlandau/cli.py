@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import logging
 import shlex
 import signal
@@ -324,7 +325,7 @@ def _compare(argv: list[str]) -> int:
 def _list(argv: list[str]) -> int:
     if argv:
         raise ValueError(f"list takes no arguments (got {' '.join(argv)})")
-    from graphlandau import presets
+    from graphlandau import presets, schedules
     from graphlandau.nn.reduce import BACKENDS
 
     sections = {
@@ -332,13 +333,19 @@ def _list(argv: list[str]) -> int:
         for g in presets.GROUPS
     }
     sections["backends (--backend NAME)"] = BACKENDS
+    sections["learning-rate schedules (--method.schedule graphlandau.schedules.NAME --method.schedule.KEY VALUE)"] = {
+        name: (inspect.getdoc(getattr(schedules, name)) or "").partition("\n")[0]
+        for name in schedules.__all__
+        if name != "Schedule"
+    }
     sections["experiments (--config NAME)"] = {
         name: presets.first_comment(presets.experiment_path(name)) for name in presets.experiment_names()
     }
     for title, entries in sections.items():
         print(title)
+        width = max(map(len, entries))
         for name, description in entries.items():
-            print(f"  {name:<18} {description}")
+            print(f"  {name:<{width}}  {description}")
     return 0
 
 

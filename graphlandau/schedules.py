@@ -28,7 +28,7 @@ class Schedule(ABC):
 
 
 class StepDecay(Schedule):
-    """Multiplies by ``factor`` once each of ``times`` has passed.
+    """Multiplies by ``factor`` after each of ``times``.
 
     Args:
         times: Increasing times since the start; at such a time the old value still holds.
@@ -60,7 +60,7 @@ class StepDecay(Schedule):
 
 
 class ExponentialDecay(Schedule):
-    r""":math:`2^{-t / \text{half\_life}}`.
+    r"""Halves in every ``half_life``: :math:`2^{-t / \text{half\_life}}`.
 
     Args:
         half_life: Time in which the learning rate halves.
@@ -82,7 +82,9 @@ class ExponentialDecay(Schedule):
 
 
 class CosineDecay(Schedule):
-    r""":math:`f + \tfrac12 (1 - f) (1 + \cos(\pi t / T))` until :math:`T`, then the floor :math:`f`.
+    r"""Falls as half a cosine wave over ``duration`` to ``floor``.
+
+    :math:`f + \tfrac12 (1 - f) (1 + \cos(\pi t / T))` until :math:`T`, then :math:`f`.
 
     Args:
         duration: :math:`T`.
