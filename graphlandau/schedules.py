@@ -60,7 +60,9 @@ class StepDecay(Schedule):
 
 
 class ExponentialDecay(Schedule):
-    r"""Halves in every ``half_life``: :math:`2^{-t / \text{half\_life}}`.
+    r"""Halves in every ``half_life``.
+
+    :math:`2^{-t / T}` with the half-life :math:`T`.
 
     Args:
         half_life: Time in which the learning rate halves.
