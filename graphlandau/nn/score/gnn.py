@@ -53,13 +53,14 @@ class GNNScore(GatedScore):
     It couples particles (``pointwise`` is ``False``): train it with ``objective="hutchinson"`` or ``"denoising"``.
     Time :math:`O(L E \, \text{width}^2)`; memory :math:`O(E \, \text{width})` in training, with :math:`E = N k` edges.
 
-    **What it buys and costs** (2D BKW, 4,000 particles, t in [1, 5], radius 0.5, ``experiments/graph_network.py``). The
-    relative Fisher divergence is 0.004 on average and 0.011 at most; that of ``ClosedFormScore`` 0.005 and 0.021, that of
-    ``ResidualScore`` 0.07 (it falls back to the Gaussian) or 0.03 with nothing held out. A time step costs 1.3 s, 25 times
-    ``ResidualScore`` and 90 times ``ClosedFormScore``. On BKW most of the gain comes from the mean node. For structure that
-    is not round about the mean prefer the other two: fitted to the exact score of two equal Maxwellians it left 0.06
-    (radius 1) of the base's 0.13, ``ResidualScore`` 1e-4. With ``k`` neighbours and minibatches of half the particles the
-    divergence had bursts to 0.1: minibatches see a wider graph than all particles.
+    **What it buys and costs** (2D BKW, 4,000 particles, t in [1, 5], radius 0.5, ``experiments/graph_network.py``).
+    The relative Fisher divergence is 0.004 on average and 0.011 at most; that of ``ClosedFormScore`` 0.005 and 0.021,
+    that of ``ResidualScore`` 0.07 (it falls back to the Gaussian) or 0.03 with nothing held out. A time step costs
+    1.3 s, 25 times ``ResidualScore`` and 90 times ``ClosedFormScore``. On BKW most of the gain comes from the mean
+    node. For structure that is not round about the mean prefer the other two: fitted to the exact score of two equal
+    Maxwellians it left 0.06 (radius 1) of the base's 0.13, ``ResidualScore`` 1e-4. With ``k`` neighbours and
+    minibatches of half the particles the divergence had bursts to 0.1: minibatches see a wider graph than all
+    particles.
 
     Args:
         d: Velocity dimensions.
