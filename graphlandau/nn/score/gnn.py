@@ -57,10 +57,9 @@ class GNNScore(GatedScore):
     The relative Fisher divergence is 0.004 on average and 0.011 at most; that of ``ClosedFormScore`` 0.005 and 0.021,
     that of ``ResidualScore`` 0.07 (it falls back to the Gaussian) or 0.03 with nothing held out. A time step costs
     1.3 s, 25 times ``ResidualScore`` and 90 times ``ClosedFormScore``. On BKW most of the gain comes from the mean
-    node. For structure that is not round about the mean prefer the other two: fitted to the exact score of two equal
-    Maxwellians it left 0.06 (radius 1) of the base's 0.13, ``ResidualScore`` 1e-4. With ``k`` neighbours and
-    minibatches of half the particles the divergence had bursts to 0.1: minibatches see a wider graph than all
-    particles.
+    node. For structure that is not round about the mean, such as two beams, prefer the other two: neighbours alone
+    say little about it. With ``k`` neighbours train on all particles: minibatches see a wider graph than that on
+    which the score is used.
 
     Args:
         d: Velocity dimensions.
