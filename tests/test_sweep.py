@@ -340,6 +340,8 @@ def test_threads_that_are_given_are_kept(call: Call, here: Path, monkeypatch: py
 
 @pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
 def test_interrupt_ends_the_processes(monkeypatch: pytest.MonkeyPatch, call: Call, sent: signal.Signals) -> None:
+    # A shell starts what runs in its background with Ctrl-C ignored; here somebody is at the keyboard.
+    keyboard = signal.signal(signal.SIGINT, signal.default_int_handler)
     before = signal.getsignal(signal.SIGTERM)
     children: list[subprocess.Popen[bytes]] = []
 
@@ -351,7 +353,10 @@ def test_interrupt_ends_the_processes(monkeypatch: pytest.MonkeyPatch, call: Cal
 
     monkeypatch.setattr(sweep, "_start", sleeper)
     line = f"{SWEEP} --over seed=0,1 --jobs 2"
-    status, _, err = call(line)
+    try:
+        status, _, err = call(line)
+    finally:
+        signal.signal(signal.SIGINT, keyboard)
     assert status == 130
     assert err.splitlines()[-1].startswith("error: interrupted; the same command continues: graphlandau sweep --out s")
     assert [child.returncode for child in children] == [-signal.SIGTERM] * 2
