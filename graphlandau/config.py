@@ -8,6 +8,7 @@ import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 from typing import Any, Literal
 
 import torch
@@ -182,6 +183,11 @@ def compose(arguments: Mapping[str, list[str]]) -> RunConfig:
     choices, options, command_line = _gather(arguments)
     for group in ("problem", "method"):
         if group not in choices:
+            typed = get_close_matches(group, [key for key in options if key not in OPTIONS], n=1)
+            if typed:
+                raise ValueError(
+                    f"'{typed[0]}' is not a known key (got {options[typed[0]]!r}); did you mean '{group}'?"
+                )
             raise ValueError(f"'{group}' must be given (got none; {suggest('', preset_names(group))})")
     if "score" not in _parameters("method", choices["method"]):
         if "score" in command_line:

@@ -307,3 +307,8 @@ def test_both_kinds_of_neighbourhood_are_refused_in_words():
     assert (
         composed(*SBTM, "--score", "gnn", "--score.k", "8", "--score.radius", "null").simulation().method.model.k == 8
     )
+
+
+def test_a_group_that_is_misspelt_is_named():
+    with pytest.raises(ValueError, match=r"'problm' is not a known key \(got 'bkw_2d'\); did you mean 'problem'\?"):
+        composed("--problm", "bkw_2d", "--method", "blob")
