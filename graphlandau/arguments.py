@@ -17,7 +17,7 @@ from typing import Any, Literal
 import yaml
 from jsonargparse import ArgumentParser, Namespace
 
-from graphlandau.presets import GROUPS, experiment_names, experiment_path, suggest
+from graphlandau.presets import GROUPS, construct, experiment_names, experiment_path, suggest
 
 __all__ = [
     "METHOD_OPTIONS",
@@ -265,7 +265,7 @@ def _require_class(key: str, base: type, values: Mapping[str, Any]) -> None:
     module, _, name = str(chosen).rpartition(".")
     try:
         found = getattr(importlib.import_module(module or base.__module__), name)
-    except (ImportError, AttributeError):
+    except Exception:  # whatever a user's module does when it is imported
         found = None
     if not (inspect.isclass(found) and issubclass(found, base)):
         raise ValueError(
@@ -279,11 +279,7 @@ def _require_class(key: str, base: type, values: Mapping[str, Any]) -> None:
     for argument, parameter in takes.items():
         if parameter.default is parameter.empty and argument not in given:
             raise ValueError(f"'{key}.{argument}' must be given for {name} (got none)")
-    try:
-        found(**{argument: _typed(value) for argument, value in given.items()})
-    except ValueError as error:
-        named = re.match(r"'(\w+)'", str(error))
-        raise ValueError(f"'{key}.{str(error)[1:]}" if named and named.group(1) in takes else str(error)) from error
+    construct(key, name, found, {argument: _typed(value) for argument, value in given.items()}, takes)
 
 
 def _typed(value: Any) -> Any:

@@ -15,6 +15,7 @@ from graphlandau.plotting import RunRecord
 from graphlandau.plotting.comparison import figure
 from graphlandau.plotting.style import save
 from graphlandau.presets import GROUPS, Choice, preset_label
+from graphlandau.summary import left_out
 from graphlandau.tables import write_csv
 
 __all__ = ["compare_runs", "final_numbers", "labels", "read_runs", "title"]
@@ -147,9 +148,9 @@ def _text(value: Any) -> str:
 
 def final_numbers(label: str, run: RunRecord) -> dict[str, Any]:
     """Return what is known of a run at its last row of metrics; ``None`` where that row has no value."""
-    left_out = {"step", "t", "wall_seconds", "cov_trace", *(key for key in run.metrics if key[-1].isdigit())}
+    repeated = left_out(run.metrics)
     last = {key: float(values[-1]) for key, values in run.metrics.items()}
-    numbers = {key: value if np.isfinite(value) else None for key, value in last.items() if key not in left_out}
+    numbers = {key: value if np.isfinite(value) else None for key, value in last.items() if key not in repeated}
     return {
         "label": label,
         "folder": str(run.path),

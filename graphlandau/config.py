@@ -18,7 +18,7 @@ from jsonargparse import ArgumentParser
 import graphlandau
 from graphlandau.arguments import FLAGS, METHOD_OPTIONS, describe_type, known_keys, parse_values, read_yaml
 from graphlandau.nn.score import as_score_model
-from graphlandau.presets import GROUPS, Choice, choose, import_class, preset_label, preset_names, suggest
+from graphlandau.presets import GROUPS, Choice, choose, construct, import_class, preset_label, preset_names, suggest
 from graphlandau.problems import Problem
 from graphlandau.simulation import Simulation, require_device, require_seed
 from graphlandau.validation import require_integer
@@ -244,15 +244,8 @@ def _parameters(group: str, choice: Choice) -> Mapping[str, inspect.Parameter]:
 
 def _construct(group: str, choice: Choice, arguments: Mapping[str, Any]) -> Any:
     """Build the chosen object; what its constructor refuses is refused under the key that set it."""
-    try:
-        return import_class(group, choice.class_path)(**arguments)
-    except Exception as error:  # a user's own constructor may raise anything
-        reason = " ".join(str(error).split())
-        named = re.match(r"'(\w+)'", reason)
-        if named and named.group(1) in choice.init_args:
-            raise ValueError(f"'{group}.{reason[1:]}") from error
-        kind = "" if isinstance(error, ValueError | ImportError) else f"{type(error).__name__}: "
-        raise ValueError(f"'{group}' {choice.label} cannot be built: {kind}{reason}") from error
+    found = import_class(group, choice.class_path)
+    return construct(group, choice.label, found, arguments, choice.init_args)
 
 
 def _device(name: str) -> str:

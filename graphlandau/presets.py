@@ -5,7 +5,8 @@ from __future__ import annotations
 import difflib
 import importlib
 import inspect
-from collections.abc import Iterable
+import re
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ __all__ = [
     "GROUPS",
     "Choice",
     "choose",
+    "construct",
     "describe_preset",
     "experiment_names",
     "experiment_path",
@@ -132,6 +134,23 @@ def choose(group: str, name: str) -> Choice:
         return load_preset(group, name)
     import_class(group, name)
     return Choice(name, name)
+
+
+def construct(key: str, label: str, found: type, arguments: Mapping[str, Any], keys: Collection[str]) -> Any:
+    """Build an object of the class ``found``; a refused argument that is one of ``keys`` is refused under its key.
+
+    Raises:
+        ValueError: Whatever the constructor raises, in one line.
+    """
+    try:
+        return found(**arguments)
+    except Exception as error:  # a user's own constructor may raise anything
+        reason = " ".join(str(error).split())
+        named = re.match(r"'(\w+)'", reason)
+        if named and named.group(1) in keys:
+            raise ValueError(f"'{key}.{reason[1:]}") from error
+        kind = "" if isinstance(error, ValueError | ImportError) else f"{type(error).__name__}: "
+        raise ValueError(f"'{key}' {label} cannot be built: {kind}{reason}") from error
 
 
 def import_class(group: str, path: str) -> type:

@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 import torch
 
 import graphlandau
-from graphlandau.diagnostics import covariance, equilibrium_distance_mc, equilibrium_entropy, temperature
+from graphlandau.diagnostics import (
+    covariance,
+    effective_particles,
+    equilibrium_distance_mc,
+    equilibrium_entropy,
+    temperature,
+)
 from graphlandau.methods import Method
 from graphlandau.nn.reduce import choose_backend
 from graphlandau.problems import Problem
@@ -16,7 +23,7 @@ from graphlandau.problems import Problem
 if TYPE_CHECKING:
     from graphlandau.simulation import Simulation
 
-__all__ = ["class_names", "machine_facts", "summarise"]
+__all__ = ["class_names", "left_out", "machine_facts", "summarise"]
 
 
 def class_names(problem: Problem, method: Method) -> dict[str, str | None]:
@@ -42,6 +49,11 @@ def machine_facts(run: Simulation) -> dict[str, Any]:
     }
 
 
+def left_out(columns: Iterable[str]) -> set[str]:
+    """Return the columns of the metrics that a summary of a run does not repeat, or gives in another form."""
+    return {"step", "t", "wall_seconds", "cov_trace", *(key for key in columns if key[-1].isdigit())}
+
+
 def summarise(run: Simulation) -> dict[str, Any]:
     """Return the summary of ``run`` at its last step; times are dimensionless, ``*_seconds`` by the clock.
 
@@ -50,9 +62,8 @@ def summarise(run: Simulation) -> dict[str, Any]:
     have as ``equilibrium_distance``, ``entropy_equilibrium`` the entropy of that Maxwellian.
     """
     v, weight = run.state.v.double(), _weight(run)
-    effective = run.particles if weight is None else float(weight.sum() ** 2 / weight.square().sum())
-    # The covariance is given whole, as a matrix; its columns in metrics.csv would repeat it.
-    left_out = {"step", "t", "wall_seconds", "cov_trace", *(key for key in run.row if key[-1].isdigit())}
+    effective = effective_particles(run.particles, weight)
+    repeated = left_out(run.row)
     summary = {
         **run.labels,
         "particles": run.particles,
@@ -69,7 +80,7 @@ def summarise(run: Simulation) -> dict[str, Any]:
         "wall_seconds": run.wall_seconds,
         "setup_seconds": run.setup_seconds,
         "seconds_per_step": (run.wall_seconds - run.setup_seconds) / run.steps,
-        **{key: value for key, value in run.row.items() if key not in left_out},
+        **{key: value for key, value in run.row.items() if key not in repeated},
         "equilibrium_distance_mc": equilibrium_distance_mc(float(temperature(v, weight)), effective, run.problem.d),
         "entropy_equilibrium": equilibrium_entropy(v, weight),
         "covariance": covariance(v, weight).tolist(),

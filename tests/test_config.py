@@ -312,3 +312,21 @@ def test_both_kinds_of_neighbourhood_are_refused_in_words():
 def test_a_group_that_is_misspelt_is_named():
     with pytest.raises(ValueError, match=r"'problm' is not a known key \(got 'bkw_2d'\); did you mean 'problem'\?"):
         composed("--problm", "bkw_2d", "--method", "blob")
+
+
+def test_a_schedule_that_breaks_is_refused_in_one_line(tmp_path, monkeypatch):
+    """A constructor, or a module, of the user's may raise anything."""
+    (tmp_path / "my_schedules.py").write_text(
+        "from graphlandau.schedules import Schedule\n"
+        "class Mine(Schedule):\n"
+        "    def __init__(self):\n"
+        "        raise TypeError('odd')\n"
+        "    def __call__(self, elapsed):\n"
+        "        return 1.0\n"
+    )
+    (tmp_path / "broken_schedules.py").write_text("1 / 0\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    with pytest.raises(ValueError, match=r"'method\.schedule' Mine cannot be built: TypeError: odd"):
+        composed(*SBTM, "--score", "mlp", "--method.schedule", "my_schedules.Mine")
+    with pytest.raises(ValueError, match=r"'method\.schedule' must be the import path of a Schedule"):
+        composed(*SBTM, "--score", "mlp", "--method.schedule", "broken_schedules.Mine")

@@ -9,6 +9,7 @@ from graphlandau.diagnostics.density import (
 )
 from graphlandau.diagnostics.entropy import entropy, entropy_dissipation, kl_divergence
 from graphlandau.diagnostics.equilibrium import (
+    effective_particles,
     equilibrium_distance,
     equilibrium_distance_mc,
     equilibrium_entropy,
@@ -21,6 +22,7 @@ __all__ = [
     "average",
     "covariance",
     "covariance_error",
+    "effective_particles",
     "energy",
     "entropy",
     "entropy_dissipation",

@@ -13,7 +13,13 @@ from graphlandau.diagnostics.moments import covariance
 from graphlandau.problems import Gaussian
 from graphlandau.validation import require_integer, require_positive
 
-__all__ = ["equilibrium_distance", "equilibrium_distance_mc", "equilibrium_entropy", "temperature"]
+__all__ = [
+    "effective_particles",
+    "equilibrium_distance",
+    "equilibrium_distance_mc",
+    "equilibrium_entropy",
+    "temperature",
+]
 
 
 def temperature(v: Float[Tensor, "N d"], weight: Float[Tensor, " N"] | None = None) -> Float[Tensor, ""]:
@@ -34,6 +40,16 @@ def equilibrium_distance(v: Float[Tensor, "N d"], weight: Float[Tensor, " N"] | 
     Reference: Ilin, Hu and Wang 2025, Figures 5.3 to 5.5, with :math:`T = 1`.
     """
     return covariance_error(v, temperature(v, weight) * torch.eye(v.size(1)).to(v), weight)
+
+
+def effective_particles(n: int, weight: Float[Tensor, " N"] | None = None) -> float:
+    r"""How many particles of equal weight have the noise of these ``n``: :math:`(\sum w)^2 / \sum w^2`.
+
+    Example:
+        >>> effective_particles(3, torch.tensor([0.5, 0.5, 0.0]))
+        2.0
+    """
+    return float(n) if weight is None else float(weight.sum() ** 2 / weight.square().sum())
 
 
 def equilibrium_distance_mc(T: float, n: float, d: int) -> float:

@@ -161,8 +161,8 @@ class SBTM(LandauTransport):
         self.model.condition(state.v, state.get("weight"))
         if self.descent is None:
             return state
-        particles, loss = self._objective(state)
         if problem.initial.smooth:
+            particles = _particles(state)
             particles.target = problem.score(state.v).to(state.v.dtype)
             for first in range(0, self.initial_steps, INITIAL_BURST):
                 if self._relative_error(particles) <= self.initial_tolerance:
@@ -170,6 +170,7 @@ class SBTM(LandauTransport):
                 steps = min(INITIAL_BURST, self.initial_steps - first)
                 self.descent.run(particles, steps, lambda x: objectives.explicit(self.model, x, x.target))
         else:
+            particles, loss = self._objective(state)
             learners, judges = self._held_out(particles)
             bursts = self.initial_steps // INITIAL_BURST
             self.descent.run_while_better(learners, INITIAL_BURST, bursts, loss, self._judgement(judges))
@@ -205,10 +206,7 @@ class SBTM(LandauTransport):
 
     def _objective(self, state: Data) -> tuple[Data, Callable[[Data], Tensor]]:
         """The particles with what the objective needs of them, and the objective as a function of some of them."""
-        model = self.model
-        particles = Data(v=state.v)
-        if "weight" in state:
-            particles.weight = state.weight
+        model, particles = self.model, _particles(state)
         if self.objective == "implicit":
             return particles, lambda x: objectives.implicit(model, x)
         if self.objective == "hutchinson":
@@ -260,6 +258,14 @@ class SBTM(LandauTransport):
         self.model.load_state_dict(_below("model.", tensors))
         if self.descent is not None:
             self.descent.load_state_dict(_below("optimiser.", tensors))
+
+
+def _particles(state: Data) -> Data:
+    """Velocities and weights of a state."""
+    particles = Data(v=state.v)
+    if "weight" in state:
+        particles.weight = state.weight
+    return particles
 
 
 def _below(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -6,7 +6,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from graphlandau.diagnostics import equilibrium_distance_mc
+from graphlandau.diagnostics import effective_particles, equilibrium_distance_mc
 from graphlandau.plotting.run_record import RunRecord
 from graphlandau.plotting.style import EXACT, PALETTE, REFERENCE, legend, time_axis, widen_decades
 
@@ -76,15 +76,12 @@ def draw_equilibrium_distance(ax: Axes, run: RunRecord) -> None:
         ax.plot(*series, color=PALETTE[0], label="particles", gid="equilibrium_distance")
     temperature = run.series("temperature")
     if temperature is not None:
-        floor = equilibrium_distance_mc(float(temperature[1][-1]), _effective_particles(run), run.problem.d)
+        floor = equilibrium_distance_mc(
+            float(temperature[1][-1]), effective_particles(len(run.snapshot(0).v), run.weight), run.problem.d
+        )
         ax.plot(run.time_span, [floor] * 2, label="as many samples at equilibrium", gid="floor", **REFERENCE)
     time_axis(ax, run.time_span, r"$\| \Sigma - T I \|_F$", "Distance from isotropy")
     widen_decades(ax, above=0.3)
-
-
-def _effective_particles(run: RunRecord) -> float:
-    w = run.weight
-    return len(run.snapshot(0).v) if w is None else float(w.sum() ** 2 / w.square().sum())
 
 
 def figure(run: RunRecord) -> Figure | None:
