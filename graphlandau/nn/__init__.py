@@ -1,6 +1,6 @@
 """Layers and score models."""
 
-from graphlandau.nn.conv import BlobScore, EquivariantConv, LandauDrift
+from graphlandau.nn.conv import BlobScore, EquivariantConv, JKOAction, LandauDrift
 from graphlandau.nn.equivariance import equivariance_error, require_equivariant
 from graphlandau.nn.score import (
     ClosedFormScore,
@@ -18,6 +18,7 @@ __all__ = [
     "EquivariantConv",
     "GNNScore",
     "GaussianScore",
+    "JKOAction",
     "LandauDrift",
     "MLPScore",
     "ResidualScore",

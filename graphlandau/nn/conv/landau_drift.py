@@ -11,16 +11,15 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from graphlandau.kernels import LandauKernel
-from graphlandau.nn.conv.pairwise import PairwiseLayer
-from graphlandau.nn.reduce import choose_backend, maxwell_drift, maxwell_partials
+from graphlandau.nn.conv.collision_layer import CollisionLayer, reduced_field
+from graphlandau.nn.reduce import maxwell_drift, maxwell_partials
 from graphlandau.partition import Partition
-from graphlandau.validation import require_edge_index, require_finite, require_velocities, require_weight
 from graphlandau.vectors import dot, identity, join, outer
 
 __all__ = ["LandauDrift"]
 
 
-class LandauDrift(PairwiseLayer):
+class LandauDrift(CollisionLayer):
     r"""Landau collision drift of weighted particles.
 
     .. math::
@@ -69,12 +68,6 @@ class LandauDrift(PairwiseLayer):
     random batches of Huang and Wang, Section 4.3. Sparse ``edge_index`` is ours.
     """
 
-    def __init__(self, gamma: float, strength: float = 1.0, *, backend: str = "auto", eps: float | None = None) -> None:
-        super().__init__(backend, ("auto", "dense", "moments", "keops", "edges"))
-        self.kernel = LandauKernel(gamma, strength, eps)
-        if backend == "moments" and gamma != 0:
-            raise ValueError(f"'backend' must not be 'moments' unless gamma is 0 (got gamma {gamma})")
-
     def forward(
         self,
         v: Float[Tensor, "N d"],
@@ -84,11 +77,11 @@ class LandauDrift(PairwiseLayer):
         weight: Float[Tensor, " N"] | None = None,
     ) -> Float[Tensor, "N d"]:
         """Drift of every particle."""
-        graph, backend, weight = self._prepare(v, s, edge_index, batch, weight)
+        graph, backend, weight = self.prepare(v, ("s", s), edge_index, batch, weight)
         if backend == "moments":
             assert isinstance(graph, Partition)
             return self.kernel.strength * maxwell_drift(v, s, weight, graph)
-        s = _reduced_score(v, s, graph if isinstance(graph, Partition) else Partition.from_batch(None, v))
+        s, _ = reduced_field(v, s, graph if isinstance(graph, Partition) else Partition.from_batch(None, v))
         formula = _Drift(self.kernel, self.kernel.softening(v.dtype))
         return self.pair_sum(backend, formula, (v, s), (v, s, weight[:, None]), graph)
 
@@ -113,7 +106,7 @@ class LandauDrift(PairwiseLayer):
             - **output**: ``T`` and ``D``, :math:`(N, d, d)` each, ``T[:, a, b]`` :math:`= \partial U_a / \partial v_b`;
               ``D`` is symmetric, ``T`` only for ``gamma = -3``
         """
-        graph, backend, weight = self._prepare(v, s, edge_index, batch, weight)
+        graph, backend, weight = self.prepare(v, ("s", s), edge_index, batch, weight)
         if backend == "moments":
             assert isinstance(graph, Partition)
             by_v, by_s = maxwell_partials(v, s, weight, graph)
@@ -144,7 +137,7 @@ class LandauDrift(PairwiseLayer):
 
         Reference: Ilin, Hu and Wang 2025, Eq. (3.3) and Prop. 2.1.
         """
-        graph, backend, weight = self._prepare(v, torch.zeros_like(v), edge_index, batch, weight)
+        graph, backend, weight = self.prepare(v, None, edge_index, batch, weight)
         d = v.size(1)
         if backend == "moments":
             assert isinstance(graph, Partition)
@@ -172,32 +165,6 @@ class LandauDrift(PairwiseLayer):
     ) -> Float[Tensor, " N"]:
         r""":math:`\operatorname{div} U(v_i) = -\sum_j w_j [A : \nabla s - (d-1) C |z|^\gamma z \cdot (s_i - s_j)]`."""
         return self.jacobian(v, s, jac_s, **graph).diagonal(dim1=1, dim2=2).sum(-1)
-
-    def _prepare(
-        self, v: Tensor, s: Tensor, edge_index: Tensor | None, batch: Tensor | None, weight: Tensor | None
-    ) -> tuple[Partition | Tensor, str, Tensor]:
-        require_velocities("v", v, min_dim=2)
-        if not isinstance(s, Tensor) or s.shape != v.shape or s.dtype != v.dtype:
-            got = f"{tuple(s.shape)}, {s.dtype}" if isinstance(s, Tensor) else type(s).__name__
-            raise ValueError(f"'s' must have the shape and dtype of 'v', {tuple(v.shape)}, {v.dtype} (got {got})")
-        require_finite("s", s)
-        require_weight("weight", weight, v)
-        if edge_index is not None:
-            if batch is not None:
-                raise ValueError("'edge_index' and 'batch' must not be given together (got both)")
-            if self.backend not in ("auto", "edges"):
-                raise ValueError(f"'edge_index' needs backend 'edges' or 'auto' (got {self.backend!r})")
-            require_edge_index("edge_index", edge_index, v)
-            return edge_index, "edges", v.new_full((v.size(0),), 1 / v.size(0)) if weight is None else weight
-        partition = Partition.from_batch(batch, v)
-        if weight is None or batch is not None:
-            weight = partition.normalised(weight, v)
-        backend = choose_backend(self.kernel.gamma) if self.backend == "auto" else self.backend
-        return partition, backend, weight
-
-    def __repr__(self) -> str:
-        k = self.kernel
-        return f"LandauDrift(gamma={k.gamma}, strength={k.strength}, backend={self.backend!r}, eps={k.eps})"
 
 
 @dataclass(frozen=True)
@@ -249,19 +216,3 @@ class _Diffusion:
         r2 = dot(z, z)
         p = self.kernel.power(r2, self.eps) * w_j
         return join([(identity(z) * r2 - outer(z, z)) * p, z * p * -1.0])
-
-
-def _reduced_score(v: Tensor, s: Tensor, partition: Partition) -> Tensor:
-    r"""A score with the same drift that loses fewer digits: :math:`U` ignores ``s -> s + a + b v`` in each block.
-
-    Near equilibrium ``s`` is close to ``-v/T`` and every term is a small difference of large ones; taking out the
-    best such multiple in float64 first keeps the digits of what is left. ``a`` and ``b`` are constants to every
-    derivative, because the drift does not depend on them.
-    """
-    x, y, size = v.double(), s.double(), partition.size.double()[:, None]
-    fixed, given = x.detach(), y.detach()
-    mean_v, mean_s = partition.total(fixed) / size, partition.total(given) / size
-    fixed, given = fixed - partition.spread(mean_v), given - partition.spread(mean_s)
-    square = partition.total((fixed * fixed).sum(1, keepdim=True))
-    slope = partition.total((fixed * given).sum(1, keepdim=True)) / square.clamp_min(torch.finfo(v.dtype).tiny)
-    return (y - partition.spread(mean_s) - partition.spread(slope) * (x - partition.spread(mean_v))).to(s.dtype)

@@ -1,0 +1,182 @@
+"""The pairwise objective of the JKO scheme as a message-passing layer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from graphlandau.kernels import LandauKernel
+from graphlandau.nn.conv.collision_layer import CollisionLayer, reduced_field
+from graphlandau.nn.reduce import maxwell_drift, maxwell_partials
+from graphlandau.partition import Partition
+from graphlandau.validation import require_finite
+from graphlandau.vectors import dot, identity, outer
+
+__all__ = ["JKOAction"]
+
+# Pairs of a Gram matrix that are held at a time: bounds the memory.
+PAIRS_AT_A_TIME = 2**21
+
+
+class JKOAction(CollisionLayer):
+    r"""Pairwise JKO objective of a vector field ``u`` for one explicit inner step.
+
+    .. math::
+        L(u) = \sum_{ij} w_i w_j \left[ \tfrac12 (u_i - u_j) \cdot A(v_i - v_j) (u_i - u_j) + 2 h_{ij} \right], \qquad
+        h_{ij} = A(z) : \nabla u(v_i) - (d - 1) C |z|^{\gamma} z \cdot (u_i - u_j), \quad z = v_i - v_j
+
+    the action of the Landau metric less twice the growth of the log-determinant, with :math:`\tau^2` factored out.
+    Completing the square, :math:`L(u) = \tfrac12 E|(u - \nabla \log f) - (u_* - \nabla_* \log f_*)|_A^2 - c` in the
+    limit of many particles: a score matching over *pairs*, whose minimiser is the score up to ``a + b v``. Such
+    fields change neither term of any pair. Sums over all pairs, over the pairs inside each block of ``batch`` (the
+    mini-batches of the scheme), or over the edges :math:`j \to i` of ``edge_index``. Dimensionless.
+
+    Args:
+        gamma: Kernel exponent in [-4, 1]; 0 is Maxwell, -3 is Coulomb in every dimension.
+        strength: Collision strength :math:`C > 0`.
+        backend: As of :class:`~graphlandau.nn.LandauDrift`. All are exact and agree to rounding; all are differentiable
+            in ``v``, ``u``, ``jac_u`` and ``weight``.
+        eps: Softening length, see :class:`~graphlandau.kernels.LandauKernel`.
+
+    Shapes:
+        - **v**, **u**: velocities and field at them, :math:`(N, d)` with :math:`d \ge 2`
+        - **jac_u**: :math:`\nabla u(v_i)`, :math:`(N, d, d)`, ``jac_u[:, a, b]`` :math:`= \partial u_a / \partial v_b`
+        - **edge_index**: :math:`(2, E)`, row 0 sends (:math:`j`), row 1 receives (:math:`i`) *(optional)*
+        - **batch**: :math:`(N,)`, block of each particle *(optional)*
+        - **weight**: :math:`(N,)` *(optional, uniform* :math:`1/N` *)*. Taken as given for the complete graph and for
+          ``edge_index``. With ``batch`` senders have sum 1 inside each block and receivers over all blocks: the loss
+          is the mean of those of the blocks, by their mass
+        - **output**: loss, a scalar
+
+    Raises:
+        ValueError: If an argument is out of range, tensors are non-finite or do not fit together, both
+            ``edge_index`` and ``batch`` are given, or ``edge_index`` meets a backend other than edges.
+        ImportError: If ``backend="keops"`` and KeOps does not work here.
+
+    Example:
+        >>> v = torch.randn(100, 3, generator=torch.Generator().manual_seed(0))
+        >>> equilibrium = -torch.eye(3).expand(100, 3, 3)
+        >>> bool(JKOAction(gamma=-3.0)(v, -v, equilibrium).abs() < 1e-6)  # the score of a Maxwellian moves nothing
+        True
+
+    Reference: Huang and Wang, arXiv:2409.12296, Eqs. (21) and (25).
+    """
+
+    def forward(
+        self,
+        v: Float[Tensor, "N d"],
+        u: Float[Tensor, "N d"],
+        jac_u: Float[Tensor, "N d d"],
+        edge_index: Int[Tensor, "2 E"] | None = None,
+        batch: Int[Tensor, " N"] | None = None,
+        weight: Float[Tensor, " N"] | None = None,
+    ) -> Float[Tensor, ""]:
+        """Loss of the field."""
+        graph, backend, senders = self.prepare(v, ("u", u), edge_index, batch, weight)
+        if not isinstance(jac_u, Tensor) or jac_u.shape != (*v.shape, v.size(1)) or jac_u.dtype != v.dtype:
+            got = f"{tuple(jac_u.shape)}, {jac_u.dtype}" if isinstance(jac_u, Tensor) else type(jac_u).__name__
+            raise ValueError(f"'jac_u' must have shape {(*v.shape, v.size(1))} and dtype {v.dtype} (got {got})")
+        require_finite("jac_u", jac_u)
+        receivers = _receivers(senders, batch, weight)
+        if backend == "moments":
+            assert isinstance(graph, Partition)
+            drift = maxwell_drift(v, u, senders, graph)
+            by_v, by_u = maxwell_partials(v, u, senders, graph)
+            divergence = (by_v + by_u @ jac_u).diagonal(dim1=1, dim2=2).sum(-1)
+            # sum_ij w_i w_j |u_i - u_j|_A^2 / 2 = -sum_i w_i u_i . U_i, and sum_j w_j h_ij = -div U_i.
+            return -self.kernel.strength * (receivers * ((u * drift).sum(1) + 2 * divergence)).sum()
+        u, slope = reduced_field(v, u, graph if isinstance(graph, Partition) else Partition.from_batch(None, v))
+        eye = torch.eye(v.size(1), dtype=v.dtype, device=v.device)
+        jac_u = jac_u - slope[:, :, None].to(v.dtype) * eye
+        formula = _PairLoss(self.kernel, self.kernel.softening(v.dtype), v.size(1))
+        out = self.pair_sum(backend, formula, (v, u, jac_u.flatten(1)), (v, u, senders[:, None]), graph)
+        return (receivers * out.squeeze(1)).sum()
+
+    @torch.no_grad()
+    def gram(
+        self,
+        v: Float[Tensor, "N d"],
+        phi: Float[Tensor, "N m"],
+        batch: Int[Tensor, " N"] | None = None,
+        weight: Float[Tensor, " N"] | None = None,
+    ) -> Float[Tensor, "md md"]:
+        r"""Matrix of the action in the span of ``m`` functions times unit vectors, by dense products in blocks.
+
+        .. math::
+            G_{ka, lb} = \tfrac12 \sum_{ij} w_i w_j (\phi_k(v_i) - \phi_k(v_j)) A_{ab}(v_i - v_j)
+            (\phi_l(v_i) - \phi_l(v_j))
+
+        so that a field :math:`u_a = \sum_k \phi_k W_{ka}` has the action :math:`w^\top G w` with ``w`` the rows of
+        ``W`` one after the other. :math:`O(N B m)` time for blocks of ``B`` particles. Not differentiable.
+
+        Shapes:
+            - **phi**: values of the functions at the particles, :math:`(N, m)`
+            - **output**: :math:`(m d, m d)`, symmetric positive semi-definite, float64
+        """
+        if phi.dim() != 2 or phi.size(0) != v.size(0) or phi.dtype != v.dtype:
+            want = f"({v.size(0)}, m) and dtype {v.dtype}"
+            raise ValueError(f"'phi' must have shape {want} (got {tuple(phi.shape)}, {phi.dtype})")
+        graph, _, senders = self.prepare(v, None, None, batch, weight)
+        assert isinstance(graph, Partition)
+        receivers = _receivers(senders, batch, weight)
+        d, m = v.size(1), phi.size(1)
+        total = torch.zeros(m, d, m, d, dtype=torch.float64, device=v.device)
+        for index, mask in graph.padded():
+            size = index.size(1)
+            together = max(1, PAIRS_AT_A_TIME // size**2)
+            rows = min(size, max(1, PAIRS_AT_A_TIME // size))
+            for some, real in zip(index.split(together), mask.split(together), strict=True):
+                for at, there in zip(some.split(rows, 1), real.split(rows, 1), strict=True):
+                    self._add_gram(
+                        total, (v[at], phi[at], receivers[at] * there), (v[some], phi[some], senders[some] * real)
+                    )
+        total = total + total.permute(2, 3, 0, 1)
+        return 0.5 * total.reshape(m * d, m * d)
+
+    def _add_gram(
+        self, total: Tensor, receiver: tuple[Tensor, Tensor, Tensor], sender: tuple[Tensor, Tensor, Tensor]
+    ) -> None:
+        """Add :math:`\\sum_i w_i \\phi_k(i) \\sum_j w_j A_{ab} (\\phi_l(i) - \\phi_l(j))` of some blocks."""
+        (v_i, phi_i, w_i), (v_j, phi_j, w_j) = receiver, sender
+        z = v_i[:, :, None] - v_j[:, None]
+        r2 = z.square().sum(-1)
+        power = self.kernel.power(r2, self.kernel.softening(z.dtype)) * w_j[:, None]
+        for a in range(z.size(-1)):
+            for b in range(a + 1):
+                matrix = -power * z[..., a] * z[..., b]
+                if a == b:
+                    matrix = matrix + power * r2
+                difference = matrix.sum(-1, keepdim=True) * phi_i - matrix @ phi_j
+                part = (phi_i.flatten(0, 1).T @ (w_i[..., None] * difference).flatten(0, 1)).double()
+                total[:, a, :, b] += part
+                if a != b:
+                    total[:, b, :, a] += part
+
+
+def _receivers(senders: Tensor, batch: Tensor | None, weight: Tensor | None) -> Tensor:
+    """Weights of the receivers: those of the senders, but with sum 1 over all blocks instead of each."""
+    if batch is None:
+        return senders
+    return torch.full_like(senders, 1 / senders.numel()) if weight is None else weight / weight.sum()
+
+
+@dataclass(frozen=True)
+class _PairLoss:
+    r"""What one sender adds, :math:`w_j [\frac12 |u_i - u_j|_A^2 + 2 h_{ij}]`."""
+
+    kernel: LandauKernel
+    eps: float
+    d: int
+
+    def __call__(self, receiver: Sequence[Any], sender: Sequence[Any]) -> Any:
+        (v_i, u_i, jac_i), (v_j, u_j, w_j) = receiver, sender
+        z, u = v_i - v_j, u_i - u_j
+        r2, zu = dot(z, z), dot(z, u)
+        action = r2 * dot(u, u) - zu * zu
+        growth = r2 * dot(identity(z), jac_i) - dot(outer(z, z), jac_i) - zu * float(self.d - 1)
+        return (action * 0.5 + growth * 2.0) * self.kernel.power(r2, self.eps) * w_j
