@@ -198,7 +198,7 @@ class Simulation:
         for callback in self.callbacks:
             callback.before_evaluate(self)
         with self._failures_named(), self._particles_named(self.state):
-            self.frame = self.method.evaluate(self.state)
+            self.frame = self.method.evaluate(self.state, self.dt)
         self._require_finite({"s": self.frame.s, "drift": self.frame.drift})
         self.tick()
         seconds = round(self.wall_seconds, 3)

@@ -14,22 +14,28 @@ __all__ = ["Descent", "subset"]
 
 
 class Descent:
-    r"""Adam steps on random minibatches of a state's particles.
+    r"""Gradient steps on random minibatches of a state's particles.
 
     Args:
         model: What is trained; in training mode during a step, in evaluation mode otherwise.
-        learning_rate: Of Adam.
+        learning_rate: Of the optimiser.
         minibatch: Particles per step, drawn without replacement; ``None`` takes all.
         generator: Where minibatches are drawn from, on the device of the particles.
+        optimiser: Adam, or another optimiser of torch that takes parameters and ``lr``.
     """
 
     def __init__(
-        self, model: nn.Module, learning_rate: float, minibatch: int | None, generator: torch.Generator
+        self,
+        model: nn.Module,
+        learning_rate: float,
+        minibatch: int | None,
+        generator: torch.Generator,
+        optimiser: type[torch.optim.Optimizer] = torch.optim.Adam,
     ) -> None:
         self.model, self.minibatch, self.generator = model, minibatch, generator
         self.learning_rate = learning_rate
         self.parameters = [p for p in model.parameters() if p.requires_grad]
-        self.optimiser = torch.optim.Adam(self.parameters, lr=learning_rate)
+        self.optimiser = optimiser(self.parameters, lr=learning_rate)  # pyright: ignore[reportCallIssue]
         self.steps_taken = 0
 
     def scale_learning_rate(self, factor: float) -> None:
@@ -48,26 +54,37 @@ class Descent:
         n = state.v.size(0)
         size = n if self.minibatch is None else min(self.minibatch, n)
         for _ in range(steps):
-            self.model.train()
-            batch = subset(state, torch.randperm(n, generator=self.generator, device=state.v.device)[:size])
-            with torch.enable_grad():
-                self.optimiser.zero_grad()
-                loss(batch).backward()
-                self.optimiser.step()
-            self.model.eval()
-            self.steps_taken += 1
+            self._step(subset(state, self._shuffle(state)[:size]), loss)
 
-    def run_while_better(
-        self,
-        state: Data,
-        steps: int,
-        bursts: int,
-        loss: Callable[[Data], Tensor],
-        judge: Callable[[], Tensor],
-    ) -> None:
-        """Take bursts of ``steps`` steps for as long as each lowers ``judge``.
+    def run_epochs(self, state: Data, epochs: int, loss: Callable[[Data], Tensor]) -> None:
+        """Shuffle the particles ``epochs`` times into minibatches; take a step on the ``loss`` of each in turn.
 
-        The weights of the one that does not are taken back; Adam's moments are kept.
+        N particles make N // minibatch minibatches whose sizes differ by at most one: none is left out.
+
+        Reference: Huang and Wang, arXiv:2409.12296, Algorithm 2.
+        """
+        n = state.v.size(0)
+        count = 1 if self.minibatch is None else max(1, n // self.minibatch)
+        for _ in range(epochs):
+            for index in self._shuffle(state).tensor_split(count):
+                self._step(subset(state, index), loss)
+
+    def _shuffle(self, state: Data) -> Tensor:
+        return torch.randperm(state.v.size(0), generator=self.generator, device=state.v.device)
+
+    def _step(self, batch: Data, loss: Callable[[Data], Tensor]) -> None:
+        self.model.train()
+        with torch.enable_grad():
+            self.optimiser.zero_grad()
+            loss(batch).backward()
+            self.optimiser.step()
+        self.model.eval()
+        self.steps_taken += 1
+
+    def run_while_better(self, burst: Callable[[], None], bursts: int, judge: Callable[[], Tensor]) -> None:
+        """Call ``burst``, which takes some steps, at most ``bursts`` times and for as long as each lowers ``judge``.
+
+        The weights of the one that does not are taken back; the optimiser's moments are kept.
 
         Raises:
             ArithmeticError: If training makes ``judge`` infinite or not a number.
@@ -75,7 +92,7 @@ class Descent:
         best = self._judge(judge)
         for _ in range(bursts):
             weights = [p.detach().clone() for p in self.parameters]
-            self.run(state, steps, loss)
+            burst()
             value = self._judge(judge)
             if not math.isfinite(value):
                 raise ArithmeticError(f"training the score made its loss {value}; a lower learning_rate may help")
@@ -95,7 +112,7 @@ class Descent:
         return value
 
     def state_dict(self) -> dict[str, Tensor]:
-        """Adam's moments and the number of steps taken."""
+        """The optimiser's moments and the number of steps taken."""
         tensors = {"steps": torch.tensor(self.steps_taken)}
         for index, slots in self.optimiser.state_dict()["state"].items():
             tensors |= {f"{index}.{name}": x for name, x in slots.items()}

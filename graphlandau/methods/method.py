@@ -39,8 +39,11 @@ class Method(ABC):
         """Prepare for ``problem`` from its initial particles (fit the initial score); return the state."""
 
     @abstractmethod
-    def evaluate(self, state: Data) -> Frame:
-        """Score and drift at ``state``; a learned score is fitted here."""
+    def evaluate(self, state: Data, dt: float | None = None) -> Frame:
+        """Score and drift at ``state``; a learned score is fitted here.
+
+        ``dt`` is the step that will follow, for methods whose field depends on it.
+        """
 
     @abstractmethod
     def advance(self, state: Data, frame: Frame, dt: float) -> Data:

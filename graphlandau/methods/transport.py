@@ -79,8 +79,8 @@ class LandauTransport(Method):
         """Score at the particles, and its Jacobian if the log-density is carried."""
 
     @torch.no_grad()
-    def evaluate(self, state: Data) -> Frame:
-        """Estimate the score and sum the drift."""
+    def evaluate(self, state: Data, dt: float | None = None) -> Frame:
+        """Estimate the score and sum the drift; neither depends on ``dt``."""
         s, jac_s = self.score(state)
         batch = None
         if self.batches is not None:
@@ -103,7 +103,7 @@ class LandauTransport(Method):
         log_f = None
         if self.log_det != "none":
             log_f = state.log_f - self._log_det(state, frame, step.at, dt)
-        return _unchecked_state(step.v, state.t + dt, weight, log_f)
+        return unchecked_state(step.v, state.t + dt, weight, log_f)
 
     def _log_det(self, state: Data, frame: Frame, at: Tensor, dt: float) -> Tensor:
         r"""Logarithm of the determinant of the step, from :math:`T = \partial_v U`, :math:`D = \partial_s U` where the
@@ -130,7 +130,7 @@ class LandauTransport(Method):
         self.generator.set_state(tensors["generator"])
 
 
-def _unchecked_state(v: Tensor, t: float, weight: Tensor | None, log_f: Tensor | None) -> Data:
+def unchecked_state(v: Tensor, t: float, weight: Tensor | None, log_f: Tensor | None) -> Data:
     """A state without the checks of :func:`particle_state`: the time loop finds and names what is not finite."""
     state = Data(v=v, t=t, num_nodes=v.size(0))
     if weight is not None:

@@ -62,7 +62,7 @@ def test_goes_on_while_the_judge_is_content_and_takes_back_what_harms(descent, r
         weights.append(descent.model.weight.detach().clone())
         return torch.tensor(next(verdicts))
 
-    descent.run_while_better(regression, 2, 10, loss, judge)
+    descent.run_while_better(lambda: descent.run(regression, 2, loss), 10, judge)
     assert descent.steps_taken == 6
     assert torch.equal(descent.model.weight, weights[2])
     assert not torch.equal(weights[3], weights[2])
@@ -71,17 +71,15 @@ def test_goes_on_while_the_judge_is_content_and_takes_back_what_harms(descent, r
 def test_judging_uses_up_no_random_numbers(descent, regression):
     """With and without a judge that draws, the same minibatches follow."""
     state = descent.generator.get_state()
-    descent.run_while_better(regression, 1, 0, lambda x: x.v.sum(), lambda: torch.rand((), generator=descent.generator))
+    descent.run_while_better(lambda: None, 0, lambda: torch.rand((), generator=descent.generator))
     assert torch.equal(descent.generator.get_state(), state)
 
 
 def test_training_that_breaks_the_model_is_not_hidden(descent, regression):
     with pytest.raises(ArithmeticError, match="training the score made its loss nan"):
         descent.run_while_better(
-            regression,
-            1,
+            lambda: descent.run(regression, 1, lambda x: descent.model(x.v).sum() * float("nan")),
             3,
-            lambda x: descent.model(x.v).sum() * float("nan"),
             lambda: descent.model(regression.v).sum(),
         )
 

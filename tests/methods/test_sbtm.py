@@ -188,7 +188,8 @@ class Coupled(nn.Module):
 
 def test_many_coupled_particles_need_an_objective_without_their_divergence(monkeypatch):
     problem = Anisotropic(2)
-    monkeypatch.setattr("graphlandau.methods.sbtm.MOST_COUPLED", 19)
+    for module in ("sbtm", "learned"):
+        monkeypatch.setattr(f"graphlandau.methods.{module}.MOST_COUPLED", 19)
     with pytest.raises(ValueError, match="'log_det' must be 'none' for a score model that couples more than 19"):
         SBTM(Coupled()).initialise(start(problem, 20), problem)
     with pytest.raises(ValueError, match="'objective' must be 'hutchinson' or 'denoising'"):
@@ -381,7 +382,7 @@ def test_denoising_takes_its_noise_from_the_weighted_particles():
     losses = []
     for particles in (state, particle_state(v[:50])):
         method.generator.manual_seed(0)
-        chosen, loss = method._objective(particles)
+        chosen, loss = method.objective_of(particles)
         noise = torch.randn(100, 2, dtype=torch.float64)[: len(chosen.v)]
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(torch, "randn", lambda *_, noise=noise, **__: torch.ones_like(noise))

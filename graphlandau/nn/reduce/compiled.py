@@ -31,8 +31,11 @@ _failure: list[str] = []
 
 @contextlib.contextmanager
 def expected_calls(count: int) -> Iterator[None]:
-    """Tell the pair sums inside that each will be asked for about ``count`` times (a run: its number of steps)."""
-    token = _expected_calls.set(max(1, count))
+    """Tell the pair sums inside that each will be asked for about ``count`` times (a run: its number of steps).
+
+    Nested, the counts multiply: so many times at each of so many steps.
+    """
+    token = _expected_calls.set(_expected_calls.get() * max(1, count))
     try:
         yield
     finally:

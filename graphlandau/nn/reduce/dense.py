@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from graphlandau.nn.reduce.tiles import PairFormula, PairTile, tile_sum
+from graphlandau.nn.reduce.tiles import Group, PairFormula, PairTile, tile_sum
 from graphlandau.partition import Partition
 
 __all__ = ["dense_pair_sum"]
@@ -24,18 +24,35 @@ def dense_pair_sum(
 
     The last sender vector must be a factor of every term (its weight): padding is a sender of weight 0.
     """
-    tile = PairTile(formula, tuple(x.size(1) for x in receivers), tuple(x.size(1) for x in senders))
-    receiver, sender = torch.cat(tuple(receivers), dim=1), torch.cat(tuple(senders), dim=1)
+    x, y = _grouped(receivers), _grouped(senders)
+    tile = PairTile(formula, tuple(group for group, _ in x), tuple(group for group, _ in y))
     if partition.count == 1:
-        (out,) = tile_sum(tile, _components(receiver[None]), _components(sender[None]))
+        (out,) = tile_sum(tile, *(_components(tensor[None]) for _, tensor in (*x, *y)))
         return out[0].transpose(0, 1)
+    last = len(senders) - 1
     parts, places = [], []
     for index, mask in partition.padded():
-        padded = torch.cat([sender[index][..., :-1], sender[index][..., -1:] * mask[..., None]], dim=-1)
-        (out,) = tile_sum(tile, _components(receiver[index]), _components(padded))
+        inputs = [tensor[index] for _, tensor in x]
+        for group, tensor in y:
+            rows = tensor[index]
+            if group[-1][0] == last:
+                rows = torch.cat([rows[..., :-1], rows[..., -1:] * mask[..., None]], dim=-1)
+            inputs.append(rows)
+        (out,) = tile_sum(tile, *(_components(rows) for rows in inputs))
         parts.append(out.transpose(1, 2)[mask])
         places.append(index[mask])
     return torch.cat(parts)[torch.argsort(torch.cat(places))]
+
+
+def _grouped(vectors: Sequence[Float[Tensor, "N _k"]]) -> list[tuple[Group, Float[Tensor, "N _m"]]]:
+    """The vectors that need a gradient side by side, and those that need none: no time is spent on theirs."""
+    groups = []
+    for wanted in (True, False):
+        chosen = [(k, x) for k, x in enumerate(vectors) if x.requires_grad == wanted]
+        if chosen:
+            group = tuple((k, x.size(1)) for k, x in chosen)
+            groups.append((group, torch.cat([x for _, x in chosen], dim=1)))
+    return groups
 
 
 def _components(x: Float[Tensor, "B n k"]) -> Float[Tensor, "B k n"]:

@@ -19,7 +19,7 @@ from torch import Tensor
 from graphlandau.nn.reduce.compiled import run_tile
 from graphlandau.vectors import Components
 
-__all__ = ["PairFormula", "PairTile", "Tile", "tile_sum"]
+__all__ = ["Group", "PairFormula", "PairTile", "Tile", "tile_sum"]
 
 # What a pair contributes: vectors of the receiver and of the sender (the last one its weight) to a vector.
 PairFormula = Callable[[Sequence[Any], Sequence[Any]], Any]
@@ -48,27 +48,49 @@ class Tile(Protocol):
         ...
 
 
+# The vectors that one input of a tile holds side by side, as (position among all, width).
+Group = tuple[tuple[int, int], ...]
+
+
 @dataclass(frozen=True)
 class PairTile:
-    r"""Sum of ``formula`` over the senders of a tile: :math:`(B, k, n), (B, l, m) \to (B, q, n)`."""
+    r"""Sum of ``formula`` over the senders of a tile: :math:`(B, k, n), \dots, (B, l, m), \dots \to (B, q, n)`.
+
+    Receivers and senders come in one input each, or in several: derivatives are taken by whole inputs, so that what
+    needs none is better apart.
+
+    Args:
+        formula: What a pair contributes.
+        receivers: Vectors in each input that lives on the receivers' axis.
+        senders: Vectors in each input on the senders' axis.
+    """
 
     formula: PairFormula
-    receiver_widths: tuple[int, ...]
-    sender_widths: tuple[int, ...]
-    in_axes: str = "ij"
+    receivers: tuple[Group, ...]
+    senders: tuple[Group, ...]
     out_axes: str = "i"
+
+    @property
+    def in_axes(self) -> str:
+        """Receivers first."""
+        return "i" * len(self.receivers) + "j" * len(self.senders)
 
     def __call__(self, *tensors: Tensor) -> tuple[Tensor, ...]:
         """Sum over the senders of the tile."""
-        receivers, senders = tensors
-        x = _vectors([c.unsqueeze(-1) for c in receivers.unbind(-2)], self.receiver_widths)
-        y = _vectors([c.unsqueeze(-2) for c in senders.unbind(-2)], self.sender_widths)
+        count = len(self.receivers)
+        x, y = _vectors(tensors[:count], self.receivers, -1), _vectors(tensors[count:], self.senders, -2)
         return (torch.stack([c.sum(-1) for c in self.formula(x, y).parts], dim=-2),)
 
 
-def _vectors(components: list[Tensor], widths: tuple[int, ...]) -> list[Components]:
-    ends = itertools.accumulate(widths)
-    return [Components(tuple(components[end - width : end])) for end, width in zip(ends, widths, strict=True)]
+def _vectors(tensors: Sequence[Tensor], groups: tuple[Group, ...], missing: int) -> list[Components]:
+    """The vectors in their order, with room for the other axis at ``missing``."""
+    found: dict[int, Components] = {}
+    for tensor, group in zip(tensors, groups, strict=True):
+        components = [c.unsqueeze(missing) for c in tensor.unbind(-2)]
+        ends = itertools.accumulate(width for _, width in group)
+        for end, (position, width) in zip(ends, group, strict=True):
+            found[position] = Components(tuple(components[end - width : end]))
+    return [found[position] for position in sorted(found)]
 
 
 @dataclass(frozen=True)

@@ -122,7 +122,7 @@ class ClosedFormScore(WhitenedScore):
         self.coefficients.zero_()
         if not selecting and not bool(self.chosen.isfinite()):
             return
-        count = self._feature_count(x.size(0))
+        count = self.feature_count(x.size(0))
         folds = self._means(x, w, count, FOLDS if selecting else 1)
         total = folds.mean()
         if selecting:
@@ -151,7 +151,8 @@ class ClosedFormScore(WhitenedScore):
         value, slope = (torch.cat(columns) for columns in zip(*parts, strict=True))
         return s + value, jacobian + slope
 
-    def _feature_count(self, particles: int) -> int:
+    def feature_count(self, particles: int) -> int:
+        """Number of features that are used for so many particles."""
         if self.num_features is not None:
             return self.features.most
         return min(self.features.most, self.features.fixed + max(1, particles // PARTICLES_PER_FEATURE))

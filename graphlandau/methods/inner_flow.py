@@ -1,0 +1,171 @@
+"""The flow in the inner time of a JKO step: particles, action, and how volumes change along the way."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from graphlandau.nn.conv import LandauDrift
+
+__all__ = ["INNER_INTEGRATORS", "Flow", "InnerFlow", "segment_to_singular"]
+
+INNER_INTEGRATORS = ("euler", "rk4")
+# Below this determinant its negative logarithm goes on as a parabola: finite, and it still pushes back.
+RELAXED_BELOW = 1e-2
+
+VectorField = Callable[[Tensor], tuple[Tensor, Tensor]]
+
+
+@dataclass(frozen=True)
+class Stage:
+    """The field at one instant: ``u``, the drift ``U``, and :math:`\\nabla U` with the other particles held fixed."""
+
+    u: Tensor
+    drift: Tensor
+    jacobian: Tensor
+
+
+@dataclass(frozen=True)
+class Flow:
+    r"""Where a flow of duration :math:`\tau` ends.
+
+    Attributes:
+        v: Velocities, :math:`(N, d)`.
+        action: :math:`\int_0^\tau \frac12 \sum_{ij} w_i w_j |u_i - u_j|_A^2 \, dt`.
+        growth: :math:`\int_0^\tau \operatorname{div} U \, dt` along each particle, :math:`(N,)`.
+        factors: Jacobian of every inner step, :math:`(N, d, d)` each; that of the flow is their product.
+    """
+
+    v: Tensor
+    action: Tensor
+    growth: Tensor
+    factors: tuple[Tensor, ...]
+
+    def log_det(self) -> Float[Tensor, " N"]:
+        """Logarithm of the modulus of the determinant of the flow at each particle."""
+        return torch.stack([torch.linalg.slogdet(factor).logabsdet for factor in self.factors]).sum(0)
+
+    def relaxed_log_det(self) -> Float[Tensor, " N"]:
+        r"""The same as long as no inner step has a determinant below 0.01, and an extension that is finite everywhere.
+
+        Below :math:`\delta`, :math:`-\log x` goes on as
+        :math:`-\log\delta + \frac12 ((x - 2\delta)/\delta)^2 - \frac12`, twice continuously differentiable: an
+        optimiser that steps over the boundary is pushed back.
+        """
+        total = torch.zeros_like(self.growth)
+        for factor in self.factors:
+            x = torch.linalg.det(factor)
+            inside = torch.log(x.clamp_min(RELAXED_BELOW))
+            outside = ((x.clamp_max(RELAXED_BELOW) - 2 * RELAXED_BELOW) / RELAXED_BELOW).square()
+            total = total + inside - 0.5 * (outside - 1)
+        return total
+
+
+@dataclass(frozen=True)
+class InnerFlow:
+    r"""Integrates :math:`\dot T = U[T]`, :math:`U_i = -\sum_j w_j A(T_i - T_j)(u(T_i) - u(T_j))` for one field ``u``.
+
+    In the inner time of a JKO step, rescaled to :math:`[0, \tau]`. The Jacobian of a particle's map, the others' paths
+    held fixed, follows the variational equation :math:`\dot G = \nabla U(T) \, G` under the same integrator: it is the
+    exact derivative of the discrete step.
+
+    Args:
+        drift: Collisions.
+        integrator: ``"euler"`` or ``"rk4"``.
+        steps: Number of inner steps.
+
+    Reference: Huang and Wang, arXiv:2409.12296, Problem 3, with more than one inner step as they allow.
+    """
+
+    drift: LandauDrift
+    integrator: str
+    steps: int
+
+    def __call__(
+        self,
+        field: VectorField,
+        v: Tensor,
+        tau: float,
+        *,
+        batch: Tensor | None = None,
+        weight: Tensor | None = None,
+        first: tuple[Tensor, Tensor, Tensor] | None = None,
+    ) -> Flow:
+        """Flow for the duration ``tau``.
+
+        Args:
+            field: Velocities to the field ``u`` and its Jacobian.
+            v: Velocities at the start.
+            tau: Duration.
+            batch: Block of each particle, kept on the way.
+            weight: Weights.
+            first: Field, Jacobian and drift at ``v``, if they are known.
+        """
+        h = tau / self.steps
+        share = torch.full_like(v[:, 0], 1 / v.size(0)) if weight is None else weight / weight.sum()
+
+        def stage(at: Tensor) -> Stage:
+            u, jacobian = field(at)
+            drift = self.drift(at, u, batch=batch, weight=weight)
+            return Stage(u, drift, self.drift.jacobian(at, u, jacobian, batch=batch, weight=weight))
+
+        begin = None
+        if first is not None:
+            u, jacobian, drift = first
+            begin = Stage(u, drift, self.drift.jacobian(v, u, jacobian, batch=batch, weight=weight))
+        eye = torch.eye(v.size(1), dtype=v.dtype, device=v.device)
+        action, growth, factors = v.new_zeros(()), torch.zeros_like(share), []
+        for _ in range(self.steps):
+            begin = stage(v) if begin is None else begin
+            stages, weights = self._stages(begin, stage, v, h)
+            begin = None
+            step, derivative = torch.zeros_like(v), torch.zeros_like(stages[0].jacobian)
+            tangent, previous = eye, None
+            for k, (at, part) in enumerate(zip(stages, weights, strict=True)):
+                # The tangent of stage k: I, then I + (h/2) K_1, I + (h/2) K_2, I + h K_3.
+                if previous is not None:
+                    tangent = eye + (h if k == 3 else 0.5 * h) * previous
+                previous = at.jacobian @ tangent
+                step, derivative = step + part * at.drift, derivative + part * previous
+                action = action - h * part * (share * (at.u * at.drift).sum(1)).sum()
+                growth = growth + h * part * at.jacobian.diagonal(dim1=1, dim2=2).sum(-1)
+            v = v + h * step
+            factors.append(eye + h * derivative)
+        return Flow(v, action, growth, tuple(factors))
+
+    def _stages(
+        self, begin: Stage, stage: Callable[[Tensor], Stage], v: Tensor, h: float
+    ) -> tuple[list[Stage], list[float]]:
+        """The stages of one step, and the weight of each."""
+        if self.integrator == "euler":
+            return [begin], [1.0]
+        stages = [begin]
+        for fraction in (0.5, 0.5, 1.0):
+            stages.append(stage(v + fraction * h * stages[-1].drift))
+        return stages, [1 / 6, 1 / 3, 1 / 3, 1 / 6]
+
+
+@torch.no_grad()
+def segment_to_singular(factors: tuple[Tensor, ...]) -> Float[Tensor, " N"]:
+    r"""How far along the segment from the identity to its Jacobian each particle's map becomes singular.
+
+    The smallest :math:`\theta > 0` with :math:`\det(I + \theta (G - I)) = 0` over the inner steps: minus the reciprocal
+    of the most negative real eigenvalue of :math:`G - I`. At most 1 where the map has folded, infinite where it
+    certainly has not; for one explicit step :math:`\theta \tau` is the step that would just have passed.
+    """
+    eye = torch.eye(factors[0].size(-1), dtype=factors[0].dtype, device=factors[0].device)
+    least = torch.full_like(factors[0][:, 0, 0], torch.inf)
+    for factor in factors:
+        change = factor - eye
+        # No eigenvalue is larger than the norm: most particles need no eigenvalues.
+        doubtful = (change.flatten(1).norm(dim=1) >= 1).nonzero().squeeze(1)
+        if doubtful.numel():
+            values = torch.linalg.eigvals(change[doubtful])
+            real = values.imag.abs() <= 1e-6 * values.abs()
+            negative = torch.where(real & (values.real < 0), -1 / values.real, torch.inf)
+            least[doubtful] = torch.minimum(least[doubtful], negative.amin(1))
+    return least

@@ -1,0 +1,289 @@
+"""The JKO scheme for the Landau equation: the field of every step minimises action plus entropy."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+from torch_geometric.data import Data
+
+from graphlandau.diagnostics import average
+from graphlandau.graphs import RandomBatches
+from graphlandau.methods.descent import Descent
+from graphlandau.methods.inner_flow import INNER_INTEGRATORS, InnerFlow, segment_to_singular
+from graphlandau.methods.learned import LearnedTransport, particles_of
+from graphlandau.methods.method import Frame
+from graphlandau.methods.span import SpanSolver
+from graphlandau.methods.transport import unchecked_state
+from graphlandau.nn.conv import JKOAction
+from graphlandau.nn.reduce import expected_calls
+from graphlandau.nn.score import ClosedFormScore, Solvable
+from graphlandau.nn.score.base import MOST_COUPLED
+from graphlandau.problems import Problem
+from graphlandau.schedules import Schedule
+from graphlandau.validation import require_integer, require_one_of, require_positive
+
+__all__ = ["JKO"]
+
+# Particles per mini-batch unless given: the pairs of one fill a processor, and the noise of its loss is small.
+MINIBATCH = 1280
+
+
+class JKO(LearnedTransport):
+    r"""JKO: each step goes where action in the Landau metric plus entropy is least.
+
+    .. math::
+        u^{n+1} \in \arg\min_u \frac{1}{\tau} \int_0^\tau \tfrac12 \sum_{ij} w_i w_j |u(T_i) - u(T_j)|_A^2 \, dt
+        - \frac{2}{\tau} \sum_i w_i \log|\det \nabla T_\tau(v_i)|, \qquad
+        \dot T_i = -\sum_j w_j A(T_i - T_j) (u(T_i) - u(T_j))
+
+    with one explicit step, or ``inner_steps`` of them or of RK4, for the inner time. ``log_det`` says which step that
+    is. ``"linear"``, the papers': the logarithm is replaced by its first order in :math:`\tau`. For one inner step the
+    loss is then :class:`~graphlandau.nn.JKOAction`, whose minimiser is the score at the *start* of the step: explicit,
+    whatever its name. ``"exact"`` keeps the determinant: genuinely implicit, and the entropy of the push-forward itself
+    falls at every step that is minimised over the pairs that move it.
+
+    The field is a score model. A :class:`~graphlandau.nn.ClosedFormScore` is minimised over its weights, in the linear
+    case exactly, by one linear solve. All others take ``epochs`` of Adamax steps over shuffled mini-batches, *all pairs
+    inside each*, warm-started; with fewer than four particles per parameter they learn from four fifths of the
+    particles and the last fifth judges whether an epoch was of use, as in :class:`~graphlandau.methods.SBTM`. The field
+    is known only up to ``a + b v``, which moves nothing; as the score of the run it is shown with
+    :math:`\langle s \rangle = 0` and :math:`\langle v \cdot s \rangle = -d`, as the true one has.
+
+    A step that folds space (:math:`\det \nabla T \le 0` on the way from the identity, for some particle) is refused.
+
+    Args:
+        score: Score model for ``u``, or any ``nn.Module`` that maps :math:`(N, d) \to (N, d)`.
+        epochs: Passes over the particles per time step.
+        minibatch: Particles per mini-batch, and per block of the closed form; unless given 1280, or all if fewer.
+        learning_rate: Of Adamax.
+        schedule: Factor on the learning rate by the time since the start, see :mod:`graphlandau.schedules`.
+        hold_out: Whether, where particles are few, a fifth of them judges the training.
+        initial_tolerance: Relative squared error at which the initial fit stops.
+        initial_steps: Cap on the gradient steps of the initial fit.
+        integrator: Of the inner time, ``"euler"`` or ``"rk4"``.
+        inner_steps: Steps of the inner time.
+        batch_size: Particles per random batch in which the particles are moved; ``None`` sums over all.
+        log_det: ``"linear"``, ``"exact"``, or ``"none"``: the linear objective, but no log-density is carried.
+        backend: Backend of the pair sums.
+        seed: Seed of mini-batches and random batches.
+
+    Raises:
+        ValueError: If an argument is out of range, ``minibatch`` or ``batch_size`` exceeds the number of particles, or
+            the score model cannot be minimised over with these options.
+        ArithmeticError: In the course of a run, if a step folds space; it names the share of the particles and the
+            time step that would have passed.
+
+    Reference: Huang and Wang, arXiv:2409.12296, Algorithms 1 and 2, Eqs. (20)-(25). The exact determinant and the
+    closed form are ours.
+    """
+
+    optimiser: ClassVar[type[torch.optim.Optimizer]] = torch.optim.Adamax
+
+    def __init__(
+        self,
+        score: nn.Module,
+        *,
+        epochs: int = 3,
+        minibatch: int | None = None,
+        learning_rate: float = 1e-4,
+        schedule: Schedule | None = None,
+        hold_out: bool = True,
+        initial_tolerance: float = 1e-4,
+        initial_steps: int = 5000,
+        integrator: str = "euler",
+        inner_steps: int = 1,
+        batch_size: int | None = None,
+        log_det: str = "linear",
+        backend: str = "auto",
+        seed: int = 0,
+    ) -> None:
+        require_one_of("integrator", integrator, INNER_INTEGRATORS)
+        super().__init__(
+            score,
+            hold_out=hold_out,
+            learning_rate=learning_rate,
+            schedule=schedule,
+            minibatch=minibatch,
+            initial_tolerance=initial_tolerance,
+            initial_steps=initial_steps,
+            integrator="euler",
+            batch_size=batch_size,
+            log_det=log_det,
+            backend=backend,
+            seed=seed,
+        )
+        self.inner_integrator = integrator
+        self.inner_steps = require_integer("inner_steps", inner_steps, minimum=1)
+        self.epochs = require_integer("epochs", epochs, minimum=1)
+        self.given_minibatch = self.minibatch
+        self.action = JKOAction(self.drift.kernel.gamma, backend=backend)
+        self.tau: float | None = None
+
+    @property
+    def explicit(self) -> bool:
+        """Whether the objective is the pairwise one, quadratic in ``u``."""
+        return self.inner_steps == 1 and self.inner_integrator == "euler" and self.log_det != "exact"
+
+    def prepare(self, state: Data, problem: Problem) -> None:
+        """Take the collision kernel, choose the size of mini-batches, put the model where the particles are."""
+        n = state.v.size(0)
+        self.minibatch = min(n, MINIBATCH) if self.given_minibatch is None else self.given_minibatch
+        if self.minibatch > n:
+            raise ValueError(f"'minibatch' must be at most the number of particles, {n} (got {self.minibatch})")
+        super().prepare(state, problem)
+        self.action = JKOAction(problem.gamma, problem.strength, backend=self.backend)
+        self.flow = InnerFlow(self.drift, self.inner_integrator, self.inner_steps)
+        self.span = None
+        if isinstance(self.model, ClosedFormScore):
+            self.span = SpanSolver(self.model, self.action, self.drift, self.minibatch, self.generator)
+        elif self.descent is None and not self.explicit:
+            name = type(self.model).__name__
+            needs = "for log_det 'exact', integrator 'rk4' or more than one inner step"
+            raise ValueError(f"'score' must be a closed form or have parameters to train {needs} (got {name})")
+
+    def require_affordable(self, n: int) -> None:
+        """Refuse the exact derivatives of a model that couples many particles.
+
+        Raises:
+            ValueError: If it is asked for them.
+        """
+        super().require_affordable(n)
+        if not self.explicit and n > MOST_COUPLED:
+            couples = f"for a score model that couples more than {MOST_COUPLED} particles"
+            raise ValueError(f"'inner_steps' must be 1 and 'integrator' euler {couples} (got {self.inner_steps})")
+
+    def evaluate(self, state: Data, dt: float | None = None) -> Frame:
+        """Minimise for a step of ``dt`` from ``state``; the drift of the minimiser.
+
+        Raises:
+            ValueError: If ``dt`` is not a positive number.
+        """
+        if dt is None:
+            raise ValueError("'dt' must be given: the field of a JKO step depends on it (got None)")
+        self.tau = require_positive("dt", dt)
+        return super().evaluate(state)
+
+    def score(self, state: Data) -> tuple[Tensor, Tensor | None]:
+        """Fit the field to the particles, then evaluate it, as a score with the moments of one."""
+        self._fit(state)
+        v, weight = state.v, state.get("weight")
+        if self.log_det == "none" and self.explicit:
+            return _as_score(v, self.model(v), None, weight)
+        return _as_score(v, *self.model.value_and_jacobian(v), weight)
+
+    def _fit(self, state: Data) -> None:
+        model, weight = self.model, state.get("weight")
+        if self.span is not None:
+            self._solve(self.span, state)
+        elif isinstance(model, Solvable):
+            model.solve(state.v, weight)
+        else:
+            model.condition(state.v, weight)
+            if self.descent is not None:
+                self._train(state, self.descent)
+
+    def _solve(self, span: SpanSolver, state: Data) -> None:
+        """Minimise over the weights of the closed form, with pairs inside random blocks, or all pairs if they fit."""
+        assert self.minibatch is not None
+        batch = None
+        if self.minibatch < state.v.size(0):
+            batch = RandomBatches(self.minibatch, self.generator)(Data(v=state.v)).batch
+        if self.explicit:
+            span.solve(state, batch)
+        else:
+            span.solve(state, batch, lambda field: self._loss(field, state.v, state.get("weight"), batch))
+
+    def _train(self, state: Data, descent: Descent) -> None:
+        """Take the epochs; where particles are few, each one only if a fifth of them approves of it."""
+        self.follow_schedule(descent, state.t)
+        particles, loss = self.objective_of(state)
+        # The sums of a mini-batch are repeated many times in a time step: that decides whether they are compiled.
+        with expected_calls(self.epochs * max(1, state.v.size(0) // (self.minibatch or 1))):
+            if not self.few(state.v.size(0)):
+                descent.run_epochs(particles, self.epochs, loss)
+                return
+            learners, judges = self.held_out(particles)
+            descent.run_while_better(lambda: descent.run_epochs(learners, 1, loss), self.epochs, self.judgement(judges))
+        self.model.judge(judges.v, judges.get("weight"))
+
+    def objective_of(self, state: Data) -> tuple[Data, Callable[[Data], Tensor]]:
+        """The particles, and the objective as a function of some of them: of all pairs among these."""
+        return particles_of(state), lambda x: self._loss(self._field(x.v), x.v, x.get("weight"))
+
+    def judgement(self, judges: Data) -> Callable[[], Tensor]:
+        """The objective of these particles."""
+        return lambda: self._loss(self._field(judges.v), judges.v, judges.get("weight"))
+
+    def _field(self, v: Tensor) -> Callable[[Tensor], tuple[Tensor, Tensor]]:
+        """The model with its Jacobian, or an unbiased estimate of it if it couples many particles."""
+        if self.model.pointwise or v.size(0) <= MOST_COUPLED:
+            return self.model.value_and_jacobian
+
+        def estimate(at: Tensor) -> tuple[Tensor, Tensor]:
+            signs = torch.randint(0, 2, at.shape, generator=self.generator, device=at.device)
+            probe = 2.0 * signs.to(at.dtype) - 1.0
+            u, tangent = torch.func.jvp(self.model, (at,), (probe,))[:2]
+            # E z z^T = I, independent between particles: the mean of (J z) z^T is each particle's own block.
+            return u, tangent[:, :, None] * probe[:, None, :]
+
+        return estimate
+
+    def _loss(
+        self,
+        field: Callable[[Tensor], tuple[Tensor, Tensor]],
+        v: Tensor,
+        weight: Tensor | None,
+        batch: Tensor | None = None,
+    ) -> Tensor:
+        """The objective of the class, over :math:`\\tau^2`; 0 for no field."""
+        weight = None if weight is None else weight / weight.sum()
+        if self.explicit or self.tau is None:  # the initial fit knows no time step
+            return self.action(v, *field(v), batch=batch, weight=weight)
+        flow = self.flow(field, v, self.tau, batch=batch, weight=weight)
+        growth = flow.relaxed_log_det() if self.log_det == "exact" else flow.growth
+        return (flow.action - 2 * average(growth, weight)) / self.tau
+
+    @torch.no_grad()
+    def advance(self, state: Data, frame: Frame, dt: float) -> Data:
+        """Move the particles along the minimiser.
+
+        Raises:
+            ArithmeticError: If the map folds space at some particle.
+        """
+        weight = state.get("weight")
+        if frame.jac_s is None:
+            return unchecked_state(state.v + dt * frame.drift, state.t + dt, weight, None)
+        first = (frame.s, frame.jac_s, frame.drift)
+        field = self.model.value_and_jacobian
+        flow = self.flow(field, state.v, dt, batch=frame.batch, weight=weight, first=first)
+        _require_unfolded(segment_to_singular(flow.factors), dt)
+        if self.log_det == "none":
+            return unchecked_state(flow.v, state.t + dt, weight, None)
+        growth = flow.log_det() if self.log_det == "exact" else flow.growth
+        return unchecked_state(flow.v, state.t + dt, weight, state.log_f - growth)
+
+
+def _require_unfolded(segment: Tensor, dt: float) -> None:
+    """Refuse a map that loses its invertibility at some particle; what is not finite is found elsewhere."""
+    folded = int((segment <= 1).sum())
+    if folded:
+        share, passing = folded / segment.numel(), float(segment.min()) * dt
+        raise ArithmeticError(
+            f"the map of the step folds: det dv'/dv <= 0 for {folded} of {segment.numel()} particles ({share:.2%}); "
+            f"with this field a dt below {passing:.3g} would have passed (got {dt:g})"
+        )
+
+
+def _as_score(v: Tensor, u: Tensor, jacobian: Tensor | None, weight: Tensor | None) -> tuple[Tensor, Tensor | None]:
+    r"""The field plus ``a + b v``, so that :math:`\langle s \rangle = 0` and :math:`\langle v \cdot s \rangle = -d`."""
+    x, y = v.double(), u.double()
+    share = torch.full_like(x[:, 0], 1 / x.size(0)) if weight is None else weight.double() / weight.double().sum()
+    x, y = x - share @ x, y - share @ y
+    slope = -(v.size(1) + share @ (x * y).sum(1)) / (share @ (x * x).sum(1))
+    s = (y + slope * x).to(u.dtype)
+    if jacobian is None:
+        return s, None
+    return s, jacobian + slope.to(u.dtype) * torch.eye(v.size(1), dtype=v.dtype, device=v.device)

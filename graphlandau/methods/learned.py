@@ -1,0 +1,207 @@
+"""Transport by a vector field that is fitted to the particles at every step: what SBTM and JKO share."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Callable
+from typing import ClassVar, cast
+
+import torch
+from torch import Tensor, nn
+from torch_geometric.data import Data
+
+from graphlandau import objectives
+from graphlandau.methods.descent import Descent, subset
+from graphlandau.methods.transport import LandauTransport
+from graphlandau.nn.score import ScoreModel, Solvable, as_score_model
+from graphlandau.nn.score.base import MOST_COUPLED
+from graphlandau.problems import Problem
+from graphlandau.schedules import Schedule
+from graphlandau.validation import require_integer, require_positive
+
+__all__ = ["LearnedTransport"]
+
+# A network with this many particles for each of its parameters cannot learn them by heart. With fewer, every
+# HOLD_OUT-th particle is not trained on but judges the training; with more, its noise would only slow it down.
+PARTICLES_PER_PARAMETER = 4
+HOLD_OUT = 5
+# Steps between two looks at the loss of the initial fit.
+INITIAL_BURST = 50
+
+
+class LearnedTransport(LandauTransport):
+    r"""Particles that follow a model of their score, warm-started from step to step.
+
+    A subclass says by which objective the model is trained (:meth:`objective_of`), what judges the training where
+    particles are few (:meth:`judgement`), and when (in :meth:`score`). At the start a trained model is fitted to the
+    known initial score until :math:`\sum|s - s^*|^2 / \sum|s^*|^2 \le` ``initial_tolerance``; where the initial density
+    has jumps, hence no pointwise score, it is trained on the particles until the judgement of a held-out fifth stops
+    falling.
+
+    Args:
+        score: Score model, or any ``nn.Module`` that maps :math:`(N, d) \to (N, d)`.
+        hold_out: Whether, with fewer than four particles per parameter, a fifth of them judges the training.
+        learning_rate: Of the optimiser.
+        schedule: Factor on the learning rate by the time since the start.
+        minibatch: Particles per gradient step; ``None`` takes all.
+        initial_tolerance: Relative squared error at which the initial fit stops.
+        initial_steps: Cap on the gradient steps of the initial fit.
+        integrator: See :class:`~graphlandau.methods.LandauTransport`, as all that follow.
+        batch_size: Particles per random batch in which drifts are summed.
+        log_det: How the log-density is carried.
+        backend: Backend of the drift.
+        seed: Seed of minibatches, probes and random batches.
+
+    Raises:
+        ValueError: If an argument is out of range.
+    """
+
+    optimiser: ClassVar[type[torch.optim.Optimizer]] = torch.optim.Adam
+
+    def __init__(
+        self,
+        score: nn.Module,
+        *,
+        hold_out: bool,
+        learning_rate: float,
+        schedule: Schedule | None,
+        minibatch: int | None,
+        initial_tolerance: float,
+        initial_steps: int,
+        integrator: str,
+        batch_size: int | None,
+        log_det: str,
+        backend: str,
+        seed: int,
+    ) -> None:
+        super().__init__(integrator=integrator, batch_size=batch_size, log_det=log_det, backend=backend, seed=seed)
+        if not isinstance(score, nn.Module):
+            raise ValueError(f"'score' must be a torch.nn.Module (got {type(score).__name__})")
+        # Any module until prepare() gives it the calling convention of a score model.
+        self.model = cast(ScoreModel, score)
+        if not isinstance(hold_out, bool):
+            raise ValueError(f"'hold_out' must be true or false (got {hold_out!r})")
+        self.hold_out = hold_out
+        self.learning_rate = require_positive("learning_rate", learning_rate)
+        if not (schedule is None or isinstance(schedule, Schedule)):
+            raise ValueError(f"'schedule' must be a graphlandau.schedules.Schedule (got {schedule!r})")
+        self.schedule = schedule
+        self.minibatch = None if minibatch is None else require_integer("minibatch", minibatch, minimum=2)
+        self.initial_tolerance = require_positive("initial_tolerance", initial_tolerance)
+        self.initial_steps = require_integer("initial_steps", initial_steps, minimum=0)
+        self.descent: Descent | None = None
+        self.t_start = 0.0
+
+    @abstractmethod
+    def objective_of(self, state: Data) -> tuple[Data, Callable[[Data], Tensor]]:
+        """The particles with what the objective needs of them, and the objective as a function of some of them."""
+
+    @abstractmethod
+    def judgement(self, judges: Data) -> Callable[[], Tensor]:
+        """A loss of these particles, on which the model is not trained."""
+
+    def prepare(self, state: Data, problem: Problem) -> None:
+        """Put the model on the particles' device and dtype and build its optimiser."""
+        super().prepare(state, problem)
+        self.t_start = problem.t_start
+        self.model = as_score_model(self.model, problem.d).to(state.v.device, state.v.dtype).eval()
+        trainable = any(p.requires_grad for p in self.model.parameters())
+        if trainable and not isinstance(self.model, Solvable):
+            self.descent = Descent(self.model, self.learning_rate, self.minibatch, self.generator, self.optimiser)
+        if not self.model.pointwise:
+            self.require_affordable(state.v.size(0))
+            self._require_enough(state.v.size(0))
+
+    def require_affordable(self, n: int) -> None:
+        """A model that couples particles has exact derivatives of a few of them only.
+
+        Raises:
+            ValueError: If it is asked for those of more.
+        """
+        if n > MOST_COUPLED and self.log_det != "none":
+            couples = f"for a score model that couples more than {MOST_COUPLED} particles"
+            raise ValueError(f"'log_det' must be 'none' {couples} (got {self.log_det!r})")
+
+    def _require_enough(self, n: int) -> None:
+        """A graph of k neighbours needs more than k particles, in every minibatch."""
+        learners = n - (n - 1) // HOLD_OUT - 1 if self.few(n) else n
+        size = learners if self.minibatch is None else min(learners, self.minibatch)
+        if self.descent is not None and size < self.model.min_particles:
+            needs = f"'minibatch' must leave at least {self.model.min_particles} particles, which the score model needs"
+            raise ValueError(f"{needs} (got {size} of {n})")
+
+    def few(self, n: int) -> bool:
+        """Whether a part of ``n`` particles judges the training."""
+        return self.hold_out and n < PARTICLES_PER_PARAMETER * sum(p.numel() for p in self.model.parameters())
+
+    def initialise(self, state: Data, problem: Problem) -> Data:
+        """Prepare, and fit a trained model to the initial score."""
+        state = super().initialise(state, problem)
+        self.model.condition(state.v, state.get("weight"))
+        descent = self.descent
+        if descent is None:
+            return state
+        if problem.initial.smooth:
+            particles = particles_of(state)
+            particles.target = problem.score(state.v).to(state.v.dtype)
+            for first in range(0, self.initial_steps, INITIAL_BURST):
+                if self._relative_error(particles) <= self.initial_tolerance:
+                    break
+                steps = min(INITIAL_BURST, self.initial_steps - first)
+                descent.run(particles, steps, lambda x: objectives.explicit(self.model, x, x.target))
+        else:
+            particles, loss = self.objective_of(state)
+            learners, judges = self.held_out(particles)
+            bursts = self.initial_steps // INITIAL_BURST
+            descent.run_while_better(lambda: descent.run(learners, INITIAL_BURST, loss), bursts, self.judgement(judges))
+        return state
+
+    def follow_schedule(self, descent: Descent, t: float) -> None:
+        """Take the learning rate of the schedule at ``t``."""
+        if self.schedule is not None:
+            descent.scale_learning_rate(self.schedule(t - self.t_start))
+
+    def held_out(self, particles: Data) -> tuple[Data, Data]:
+        """The particles to learn from, and every fifth, to judge by."""
+        judge = torch.zeros(particles.v.size(0), dtype=torch.bool, device=particles.v.device)
+        judge[::HOLD_OUT] = True
+        if self.model.pointwise:
+            return subset(particles, ~judge), subset(particles, judge)
+        # The judges' scores depend on all particles: those that do not judge have weight 0.
+        weight = particles.weight if "weight" in particles else torch.ones_like(particles.v[:, 0])
+        return subset(particles, ~judge), Data(v=particles.v, weight=weight * judge)
+
+    @torch.no_grad()
+    def _relative_error(self, particles: Data) -> float:
+        return float(objectives.explicit(self.model, particles, particles.target))
+
+    def record(self) -> dict[str, float]:
+        """Gradient steps taken so far, those of the initial fit included."""
+        return {} if self.descent is None else {"gradient_steps": self.descent.steps_taken}
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """Model, optimiser and random generator."""
+        tensors = super().state_dict()
+        tensors |= {f"model.{name}": x for name, x in self.model.state_dict().items()}
+        if self.descent is not None:
+            tensors |= {f"optimiser.{name}": x for name, x in self.descent.state_dict().items()}
+        return tensors
+
+    def load_state_dict(self, tensors: dict[str, Tensor]) -> None:
+        """Restore model, optimiser and random generator."""
+        super().load_state_dict(tensors)
+        self.model.load_state_dict(_below("model.", tensors))
+        if self.descent is not None:
+            self.descent.load_state_dict(_below("optimiser.", tensors))
+
+
+def particles_of(state: Data) -> Data:
+    """Velocities and weights of a state."""
+    particles = Data(v=state.v)
+    if "weight" in state:
+        particles.weight = state.weight
+    return particles
+
+
+def _below(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): x for name, x in tensors.items() if name.startswith(prefix)}
