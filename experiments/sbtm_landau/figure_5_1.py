@@ -15,13 +15,13 @@ from typing import Any
 
 import torch
 from matplotlib.figure import Figure
-from study import arguments, publish
 
 from graphlandau import objectives
 from graphlandau.callbacks import Callback
 from graphlandau.config import compose
 from graphlandau.methods import SBTM
 from graphlandau.simulation import Simulation
+from graphlandau.study import publish, read_command_line
 from graphlandau.tables import write_csv
 
 RATES = (4e-4, 1e-4)
@@ -101,7 +101,7 @@ def draw(traces: dict[str, list[dict[str, Any]]]) -> Figure:
 
 
 def main() -> None:
-    options = arguments(__doc__, "figure_5_1", [2000], [200])
+    options = read_command_line(__doc__, __file__, [2000], [200])
     traces = {
         f"{rule}, rate {rate:g}": trace(f"{rule}-{rate:g}", given, rate, options.sizes[0], options.smoke, options.runs)
         for rule, given in RULES.items()

@@ -7,7 +7,9 @@ python experiments/sbtm_landau/figure_5_2.py --smoke
 from __future__ import annotations
 
 from matplotlib.figure import Figure
-from study import CASES, Records, against_particles, arguments, over_time, publish, records, scan, table
+from study import CASES, Records, against_particles, over_time, scan
+
+from graphlandau.study import publish, read_command_line, records, table
 
 SIZES = [100, 400, 1600, 12_800]
 KEYS = ["cov_frobenius_error", "rel_fisher_divergence", "rel_l2_density", "momentum_abs_drift", "energy_rel_drift"]
@@ -31,7 +33,7 @@ def draw(found: Records, sizes: list[int]) -> Figure:
 
 
 def main() -> None:
-    options = arguments(__doc__, "figure_5_2", SIZES, [60, 120])
+    options = read_command_line(__doc__, __file__, SIZES, [60, 120])
     sizes = options.sizes
     # Only first and last density: each costs a pass over the grid. The floors are the same for all: measured once.
     more = ["--snapshots", "2", "--floors", "false", *(["--t_end", "5.6", "--dt", "0.05"] if options.smoke else [])]

@@ -10,9 +10,10 @@ from collections.abc import Sequence
 
 import numpy as np
 from matplotlib.figure import Figure
-from study import CASES, Records, against_particles, arguments, over_time, publish, records, scan, table
+from study import CASES, Records, against_particles, over_time, scan
 
 from graphlandau.plotting.covariance import exact_covariance
+from graphlandau.study import publish, read_command_line, records, table
 
 SIZES = [100, 400, 1600, 6400, 12_800]
 KEYS = ["cov_frobenius_error", "cov_sample_error", "energy_rel_drift", "entropy_dissipation"]
@@ -39,7 +40,7 @@ def draw(found: Records, sizes: Sequence[int], title: str) -> Figure:
 
 
 def main() -> None:
-    options = arguments(__doc__, "figure_5_3", SIZES, [60, 120])
+    options = read_command_line(__doc__, __file__, SIZES, [60, 120])
     sizes = options.sizes
     runs = scan("figure_5_3", CASES, sizes, *(["--t_end", "0.2", "--dt", "0.05"] if options.smoke else []))
     found = records(runs, options)

@@ -7,13 +7,15 @@ python experiments/sbtm_landau/figure_5_4.py --smoke
 from __future__ import annotations
 
 from figure_5_3 import KEYS, draw
-from study import CASES, arguments, publish, records, scan, table
+from study import CASES, scan
+
+from graphlandau.study import publish, read_command_line, records, table
 
 SIZES = [400, 1600, 6400]
 
 
 def main() -> None:
-    options = arguments(__doc__, "figure_5_4", SIZES, [60, 120])
+    options = read_command_line(__doc__, __file__, SIZES, [60, 120])
     sizes = options.sizes
     runs = scan("figure_5_4", CASES, sizes, *(["--t_end", "0.2", "--dt", "0.05"] if options.smoke else []))
     found = records(runs, options)

@@ -10,7 +10,9 @@ fast and is run to t = 60.
 from __future__ import annotations
 
 from matplotlib.figure import Figure
-from study import CASES, Records, against_particles, arguments, over_time, publish, records, scan, table
+from study import CASES, Records, against_particles, over_time, scan
+
+from graphlandau.study import publish, read_command_line, records, table
 
 SIZES = [100, 12_800]
 KEYS = ["equilibrium_distance", "equilibrium_distance_mc", "energy_rel_drift", "entropy_dissipation"]
@@ -34,7 +36,7 @@ def draw(found: Records, sizes: list[int], title: str) -> Figure:
 
 
 def main() -> None:
-    options = arguments(__doc__, "figure_5_5", SIZES, [60, 120])
+    options = read_command_line(__doc__, __file__, SIZES, [60, 120])
     sizes = options.sizes
     runs: dict[str, list[str]] = {}
     for name, strength, t_end in (("weak", 1 / 24, 300), ("strong", 1.0, 60)):

@@ -16,13 +16,14 @@ import time
 import numpy as np
 import torch
 from matplotlib.figure import Figure
-from study import CASES, COLOURS, MARKERS, NAMES, arguments, publish
+from study import CASES, COLOURS, MARKERS, NAMES
 
 from graphlandau.config import compose
 from graphlandau.methods import LandauTransport
 from graphlandau.nn.reduce import expected_calls
 from graphlandau.problems import Problem
 from graphlandau.state import particle_state
+from graphlandau.study import publish, read_command_line
 
 SIZES = [100, 400, 1600, 6400, 25_600, 102_400]
 # Estimates that are not timed, since they may compile or choose more often, and those that are.
@@ -79,7 +80,7 @@ def draw(measured: dict[str, dict[int, float]]) -> Figure:
 
 
 def main() -> None:
-    options = arguments(__doc__, "figure_5_6", SIZES, [100, 200, 400])
+    options = read_command_line(__doc__, __file__, SIZES, [100, 200, 400])
     measured: dict[str, dict[int, float]] = {case: {} for case in CASES}
     rows = []
     for n in options.sizes:  # all cases at one size before the next: what slows the machine slows them alike

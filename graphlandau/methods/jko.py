@@ -12,6 +12,7 @@ from torch_geometric.data import Data
 from graphlandau.diagnostics import average
 from graphlandau.graphs import RandomBatches
 from graphlandau.methods.descent import Descent
+from graphlandau.methods.gauge import score_gauge
 from graphlandau.methods.inner_flow import INNER_INTEGRATORS, InnerFlow, segment_to_singular
 from graphlandau.methods.learned import LearnedTransport, particles_of
 from graphlandau.methods.method import Frame
@@ -278,12 +279,9 @@ def _require_unfolded(segment: Tensor, dt: float) -> None:
 
 
 def _as_score(v: Tensor, u: Tensor, jacobian: Tensor | None, weight: Tensor | None) -> tuple[Tensor, Tensor | None]:
-    r"""The field plus ``a + b v``, so that :math:`\langle s \rangle = 0` and :math:`\langle v \cdot s \rangle = -d`."""
-    x, y = v.double(), u.double()
-    share = torch.full_like(x[:, 0], 1 / x.size(0)) if weight is None else weight.double() / weight.double().sum()
-    x, y = x - share @ x, y - share @ y
-    slope = -(v.size(1) + share @ (x * y).sum(1)) / (share @ (x * x).sum(1))
-    s = (y + slope * x).to(u.dtype)
+    """The field and its Jacobian with the moments of a score."""
+    shift, slope = score_gauge(v, u, weight)
+    s = (u.double() + shift + slope * v.double()).to(u.dtype)
     if jacobian is None:
         return s, None
     return s, jacobian + slope.to(u.dtype) * torch.eye(v.size(1), dtype=v.dtype, device=v.device)

@@ -14,6 +14,7 @@ from torch_geometric.data import Data
 
 from graphlandau.graphs import RandomBatches
 from graphlandau.methods.descent import subset
+from graphlandau.methods.gauge import score_gauge
 from graphlandau.nn.conv import JKOAction, LandauDrift
 from graphlandau.nn.score import ClosedFormScore
 from graphlandau.nn.score.closed_form import CHUNK, FOLDS, RIDGES, SELECT_EARLY, SELECT_EVERY
@@ -37,7 +38,7 @@ class SpanSolver:
     of the step before, and no motion at all.
 
     Args:
-        model: The closed-form score; its weights are set to the minimiser.
+        model: The closed-form score; its weights are set to the minimiser, with the moments of a score.
         action: The pairwise objective.
         drift: The drift of the same kernel.
         block: Particles per block inside which pairs are summed.
@@ -80,6 +81,11 @@ class SpanSolver:
             starts = [weights, previous, torch.zeros_like(weights)]
             weights = self._minimise(objective, quadratic.hessian(ridge * unit), ridge * unit, starts, v.dtype)
         self._set(weights)
+        # As a score: u = a + b v has B = b Sigma and the constant Sigma^(1/2) (a + b m) in whitened velocities.
+        shift, slope = score_gauge(v, model(v), weight)
+        root = torch.linalg.inv(model.whitening.double())
+        model.affine[:-1] += (slope * root @ root).to(model.affine)
+        model.affine[-1] += (root @ (shift + slope * model.mean.double())).to(model.affine)
 
     def _set(self, weights: Tensor) -> None:
         affine, coefficients = self._unpack(weights)
@@ -100,6 +106,7 @@ class SpanSolver:
     def _quadratic(self, state: Data, batch: Tensor | None, count: int) -> _Quadratic:
         """Quadratic form and linear term of the pairwise objective in the weights."""
         model, v, weight = self.model, state.v, state.get("weight")
+        weight = None if weight is None else weight / weight.sum()
         d, root = model.d, model.whitening.double()
         x = model.whiten(v)
         features = model.features(x)[:, :count] if count else x[:, :0]
@@ -108,7 +115,7 @@ class SpanSolver:
         gram = torch.einsum("ab,kblc,cd->kald", root, gram, root).reshape((count + d) * d, -1)
         # sum_ij w_i w_j h_ij = sum_i w_i [ D_i : grad u_i + 2 div D_i . u_i ], D = sum_j w_j A_ij.
         matrix, divergence = self.drift.diffusion(v, batch=batch, weight=weight)
-        share = torch.full_like(v[:, 0], 1 / v.size(0)) if weight is None else weight / weight.sum()
+        share = torch.full_like(v[:, 0], 1 / v.size(0)) if weight is None else weight
         white = root.to(v)
         matrix, divergence = share[:, None, None] * (white @ matrix @ white), share[:, None] * (divergence @ white)
         linear = 2 * (phi.T @ divergence).double()

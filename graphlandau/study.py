@@ -1,0 +1,93 @@
+"""What scripts of experiments share: their command line, their runs, where pictures and tables go."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+from matplotlib.figure import Figure
+
+from graphlandau.plotting import RunRecord
+from graphlandau.plotting.style import STYLE, save
+from graphlandau.sweep import run_sweep
+from graphlandau.tables import write_csv
+
+__all__ = ["publish", "read_command_line", "records", "table"]
+
+
+def read_command_line(
+    doc: str | None,
+    script: str | Path,
+    sizes: Sequence[int] = (),
+    smoke_sizes: Sequence[int] = (),
+    *,
+    runs: str | None = None,
+) -> argparse.Namespace:
+    """Read the options that every script of an experiment has.
+
+    Runs go to ``runs/<experiment>/<script>``, pictures and tables to ``results`` beside the script; in the smoke mode
+    all go to ``runs/<experiment>/smoke/<script>``.
+
+    Args:
+        doc: Docstring of the script, for its help.
+        script: ``__file__`` of the script; its folder names the experiment.
+        sizes: Numbers of particles, if the script takes ``--sizes``.
+        smoke_sizes: The few of a trial.
+        runs: Another last part of the folder of the runs, for scripts that share theirs.
+    """
+    home, last = Path(script).resolve().parent, runs or Path(script).stem
+    default = Path("runs") / home.name / last
+    parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--smoke", action="store_true", help="a few particles and steps, to see that it runs")
+    parser.add_argument("--jobs", type=int, default=1, help="runs at the same time")
+    parser.add_argument("--runs", type=Path, help=f"folder of the run folders (default {default})")
+    parser.add_argument("--out", type=Path, help="folder of picture and table (default: results, beside this script)")
+    if sizes:
+        parser.add_argument("--sizes", type=int, nargs="+", help=f"numbers of particles (default {list(sizes)})")
+    options = parser.parse_args()
+    if sizes:
+        options.sizes = options.sizes or list(smoke_sizes if options.smoke else sizes)
+    options.runs = options.runs or (default.parent / "smoke" / last if options.smoke else default)
+    options.out = options.out or (options.runs if options.smoke else home / "results")
+    return options
+
+
+def records(
+    runs: Mapping[str, Sequence[str]], options: argparse.Namespace, *, may_fail: bool = False
+) -> dict[str, RunRecord]:
+    """Run what is not finished, and return the records of all by their names.
+
+    A run that failed ends the script, the others are kept; with ``may_fail`` it is left out with a warning instead.
+    """
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    rows = run_sweep(runs, options.runs, jobs=options.jobs)
+    failed = [f"{row['name']}: {row['error']}" for row in rows if row["status"] != "done"]
+    if failed and not may_fail:
+        raise SystemExit("\n".join(failed))
+    for line in failed:
+        logging.warning("%s", line)
+    return {row["name"]: RunRecord(row["folder"]) for row in rows if row["status"] == "done"}
+
+
+def table(found: Mapping[str, RunRecord], keys: Sequence[str]) -> list[dict[str, Any]]:
+    """Return a row for each run: its name, the numbers of its summary, and its wall seconds."""
+    rows = []
+    for name, run in found.items():
+        numbers = {key: run.summary.get(key) for key in (*keys, "wall_seconds")}
+        rows.append({"run": name, **{k: None if x is None else f"{x:.4g}" for k, x in numbers.items()}})
+    return rows
+
+
+def publish(
+    options: argparse.Namespace, name: str, rows: Sequence[Mapping[str, Any]], draw: Callable[[], Figure]
+) -> None:
+    """Write ``name.csv`` and ``name.png`` to the folder of results."""
+    options.out.mkdir(parents=True, exist_ok=True)
+    write_csv(options.out / f"{name}.csv", [dict(row) for row in rows])
+    with matplotlib.rc_context(STYLE):
+        picture = draw()
+    print(save(picture, options.out / f"{name}.png"))
