@@ -10,7 +10,6 @@ from torch import Tensor, nn
 from torch_geometric.data import Data
 
 from graphlandau.diagnostics import average
-from graphlandau.graphs import RandomBatches
 from graphlandau.methods.descent import Descent
 from graphlandau.methods.gauge import score_gauge
 from graphlandau.methods.inner_flow import INNER_INTEGRATORS, InnerFlow, segment_to_singular
@@ -58,7 +57,8 @@ class JKO(LearnedTransport):
     Args:
         score: Score model for ``u``, or any ``nn.Module`` that maps :math:`(N, d) \to (N, d)`.
         epochs: Passes over the particles per time step.
-        minibatch: Particles per mini-batch, and per block of the closed form; unless given 1280, or all if fewer.
+        minibatch: Particles per mini-batch, and per block of the closed form (which for ``gamma = 0`` sums over all
+            pairs); unless given 1280, or all if fewer.
         learning_rate: Of Adamax.
         schedule: Factor on the learning rate by the time since the start, see :mod:`graphlandau.schedules`.
         hold_out: Whether, where particles are few, a fifth of them judges the training.
@@ -187,11 +187,8 @@ class JKO(LearnedTransport):
                 self._train(state, self.descent)
 
     def _solve(self, span: SpanSolver, state: Data) -> None:
-        """Minimise over the weights of the closed form, with pairs inside random blocks, or all pairs if they fit."""
-        assert self.minibatch is not None
-        batch = None
-        if self.minibatch < state.v.size(0):
-            batch = RandomBatches(self.minibatch, self.generator)(Data(v=state.v)).batch
+        """Minimise over the weights of the closed form."""
+        batch = span.blocks(state.v)
         if self.explicit:
             span.solve(state, batch)
         else:

@@ -51,6 +51,13 @@ class SpanSolver:
         self.model, self.action, self.drift = model, action, drift
         self.block, self.generator = block, generator
 
+    def blocks(self, v: Tensor) -> Tensor | None:
+        """Random blocks of the pair sums; ``None`` for all pairs, where they fit in one or cost no more."""
+        n = v.size(0)
+        if n <= self.block or (self.action.kernel.gamma == 0 and self.action.backend in ("auto", "moments")):
+            return None
+        return RandomBatches(self.block, self.generator)(Data(v=v)).batch
+
     @torch.no_grad()
     def solve(self, state: Data, batch: Tensor | None, objective: Objective | None = None) -> None:
         """Fit the model to the particles.
@@ -150,8 +157,7 @@ class SpanSolver:
         folds, shares = [], []
         for index in shuffle.tensor_split(FOLDS):
             part = subset(state, index)
-            batches = RandomBatches(min(self.block, index.numel()), self.generator)
-            folds.append(self._quadratic(part, batches(Data(v=part.v)).batch, count))
+            folds.append(self._quadratic(part, self.blocks(part.v), count))
             shares.append(float(part.weight.sum()) if "weight" in part else float(index.numel()))
         gains = []
         for k, fold in enumerate(folds):

@@ -157,7 +157,7 @@ def test_order_in_tau_with_coulomb_collisions(log_det):
     problem, ends = Anisotropic(2, strength=0.2, gamma=-3.0), []
     for steps in (8, 16, 32):
         method = JKO(closed_form(2), log_det=log_det)
-        ends.append(moved(method, begin(method, problem, 40), 0.1 / steps, steps))
+        ends.append(moved(method, begin(method, problem, 40), 0.05 / steps, steps))
     gaps = [float((a.v - b.v).norm()) for a, b in pairwise(ends)]
     assert math.log2(gaps[0] / gaps[1]) == pytest.approx(1.0, abs=0.15)
 

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from graphlandau.kernels import LandauKernel
 from graphlandau.nn.conv.collision_layer import CollisionLayer, reduced_field
-from graphlandau.nn.reduce import maxwell_drift, maxwell_partials
+from graphlandau.nn.reduce import maxwell_drift, maxwell_gram, maxwell_partials
 from graphlandau.partition import Partition
 from graphlandau.validation import require_finite
 from graphlandau.vectors import dot, identity, outer
@@ -105,14 +105,15 @@ class JKOAction(CollisionLayer):
         batch: Int[Tensor, " N"] | None = None,
         weight: Float[Tensor, " N"] | None = None,
     ) -> Float[Tensor, "md md"]:
-        r"""Matrix of the action in the span of ``m`` functions times unit vectors, by dense products in blocks.
+        r"""Matrix of the action in the span of ``m`` functions times unit vectors, by dense matrix products.
 
         .. math::
             G_{ka, lb} = \tfrac12 \sum_{ij} w_i w_j (\phi_k(v_i) - \phi_k(v_j)) A_{ab}(v_i - v_j)
             (\phi_l(v_i) - \phi_l(v_j))
 
         so that a field :math:`u_a = \sum_k \phi_k W_{ka}` has the action :math:`w^\top G w` with ``w`` the rows of
-        ``W`` one after the other. :math:`O(N B m)` time for blocks of ``B`` particles. Not differentiable.
+        ``W`` one after the other. :math:`O(N B m)` time for blocks of ``B`` particles; :math:`O(N m^2)` for all pairs
+        if ``gamma`` is 0 and the backend allows moments. Not differentiable.
 
         Shapes:
             - **phi**: values of the functions at the particles, :math:`(N, m)`
@@ -121,10 +122,12 @@ class JKOAction(CollisionLayer):
         if phi.dim() != 2 or phi.size(0) != v.size(0) or phi.dtype != v.dtype:
             want = f"({v.size(0)}, m) and dtype {v.dtype}"
             raise ValueError(f"'phi' must have shape {want} (got {tuple(phi.shape)}, {phi.dtype})")
-        graph, _, senders = self.prepare(v, None, None, batch, weight)
+        graph, backend, senders = self.prepare(v, None, None, batch, weight)
         assert isinstance(graph, Partition)
-        receivers = _receivers(senders, batch, weight)
         d, m = v.size(1), phi.size(1)
+        if backend == "moments" and graph.count == 1:
+            return (self.kernel.strength * maxwell_gram(v, phi, senders)).reshape(m * d, m * d)
+        receivers = _receivers(senders, batch, weight)
         total = torch.zeros(m, d, m, d, dtype=torch.float64, device=v.device)
         for index, mask in graph.padded():
             size = index.size(1)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from graphlandau.nn.reduce.compiled import compile_available, expected_calls
 from graphlandau.nn.reduce.dense import dense_pair_sum
 from graphlandau.nn.reduce.keops import keops_available, keops_pair_sum
-from graphlandau.nn.reduce.moments import maxwell_drift, maxwell_partials
+from graphlandau.nn.reduce.moments import maxwell_drift, maxwell_gram, maxwell_partials
 from graphlandau.nn.reduce.tiles import PairFormula
 
 __all__ = [
@@ -18,6 +18,7 @@ __all__ = [
     "keops_available",
     "keops_pair_sum",
     "maxwell_drift",
+    "maxwell_gram",
     "maxwell_partials",
 ]
 

@@ -23,7 +23,7 @@ from torch import Tensor
 from graphlandau.partition import Partition
 from graphlandau.vectors import matvec
 
-__all__ = ["maxwell_drift", "maxwell_partials"]
+__all__ = ["maxwell_drift", "maxwell_gram", "maxwell_partials"]
 
 
 class _Block(NamedTuple):
@@ -62,6 +62,39 @@ def maxwell_partials(
     by_velocity = by_velocity + 2 * b.P.mT - b.P - _trace(b.P)[..., None] * eye
     mass = b.mass[..., None]
     return (-mass * by_velocity).to(v.dtype), (-mass * by_score).to(v.dtype)
+
+
+def maxwell_gram(
+    v: Float[Tensor, "N d"], phi: Float[Tensor, "N m"], weight: Float[Tensor, " N"]
+) -> Float[Tensor, "m d m d"]:
+    r""":math:`\frac12 \sum_{ij} w_i w_j (\phi_k(v_i) - \phi_k(v_j)) A_{ab} (\phi_l(v_i) - \phi_l(v_j))`, all pairs.
+
+    For ``gamma = 0`` and strength 1. With :math:`D_{ab}(v_i) = \sum_j w_j A_{ab}(v_i - v_j)` it is
+    :math:`\langle \phi_k D_{ab} \phi_l \rangle` less :math:`\sum_{ij} w_i w_j \phi_k(v_i) A_{ab} \phi_l(v_j)`, a
+    polynomial in the moments :math:`\langle \phi \rangle, \langle v \phi \rangle, \langle v v \phi \rangle`:
+    :math:`O(N m^2)`.
+    """
+    d, m = v.size(1), phi.size(1)
+    w = weight.double()
+    x = v.double() - (w @ v.double()) / w.sum()
+    mass, spread = w.sum(), x.T @ (w[:, None] * x)
+    weighted = w[:, None] * phi.double()
+    zeroth, first = weighted.sum(0), x.T @ weighted
+    gram = torch.zeros(m, d, m, d, dtype=torch.float64, device=v.device)
+    second = torch.stack([torch.stack([(x[:, a] * x[:, b]) @ weighted for b in range(d)]) for a in range(d)])
+    radial = second.diagonal(dim1=0, dim2=1).sum(-1)
+    square = x.square().sum(1)
+    for a in range(d):
+        for b in range(a + 1):
+            diffusion = -mass * x[:, a] * x[:, b] - spread[a, b]
+            part = -torch.outer(second[a, b], zeroth) - torch.outer(zeroth, second[a, b])
+            part = part + torch.outer(first[a], first[b]) + torch.outer(first[b], first[a])
+            if a == b:
+                diffusion = diffusion + mass * square + spread.trace()
+                part = part + torch.outer(radial, zeroth) + torch.outer(zeroth, radial) - 2 * first.T @ first
+            local = phi.T @ ((w * diffusion).to(phi.dtype)[:, None] * phi)
+            gram[:, a, :, b] = gram[:, b, :, a] = local.double() - part
+    return gram
 
 
 def _moments(v: Tensor, s: Tensor, weight: Tensor, partition: Partition) -> _Block:

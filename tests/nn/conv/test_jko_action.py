@@ -201,20 +201,20 @@ def test_completing_the_square(gamma):
     assert abs(float(gaps.mean())) < 4 * error
 
 
-@pytest.mark.parametrize("gamma", [-3.0, 0.0])
+@pytest.mark.parametrize(("gamma", "backend"), [(-3.0, "auto"), (0.0, "auto"), (0.0, "dense")])
 @pytest.mark.parametrize("batch", [None, BATCH])
-def test_gram_matrix_is_that_of_the_action(gamma, batch):
+def test_gram_matrix_is_that_of_the_action(gamma, backend, batch):
     """w^T G w is the action of the field with these weights, for any of them."""
     v, _, _, weight = field(9, 3)
     phi = torch.stack([torch.tanh(v[:, 0]), v[:, 1] * v[:, 2], torch.sin(v.sum(1)), v[:, 0]], dim=1)
-    gram = JKOAction(gamma).gram(v, phi, batch, weight)
-    assert torch.allclose(gram, gram.T, atol=0)
+    gram = JKOAction(gamma, 0.5, backend=backend).gram(v, phi, batch, weight)
+    assert torch.allclose(gram, gram.T, rtol=1e-12)
     # 1e-14 of the largest eigenvalue is rounding.
     values = torch.linalg.eigvalsh(gram)
     assert float(values[0]) > -1e-14 * float(values[-1])
     weights = torch.randn(4, 3, generator=torch.Generator().manual_seed(0), dtype=v.dtype)
     u = phi @ weights
-    drift = LandauDrift(gamma)(v, u, batch=batch, weight=weight)
+    drift = LandauDrift(gamma, 0.5)(v, u, batch=batch, weight=weight)
     expected = -(weight * (u * drift).sum(1)).sum() / (1 if batch is None else weight.sum())
     assert torch.allclose(weights.flatten() @ gram @ weights.flatten(), expected, rtol=1e-11)
 
