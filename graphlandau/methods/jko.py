@@ -66,7 +66,8 @@ class JKO(LearnedTransport):
         initial_steps: Cap on the gradient steps of the initial fit.
         integrator: Of the inner time, ``"euler"`` or ``"rk4"``.
         inner_steps: Steps of the inner time.
-        batch_size: Particles per random batch in which the particles are moved; ``None`` sums over all.
+        batch_size: Particles per random batch in which the particles are moved; ``None`` sums over all. If it equals
+            ``minibatch``, a closed form is minimised over the very batches that then move the particles.
         log_det: ``"linear"``, ``"exact"``, or ``"none"``: the linear objective, but no log-density is carried.
         backend: Backend of the pair sums.
         seed: Seed of mini-batches and random batches.
@@ -122,6 +123,7 @@ class JKO(LearnedTransport):
         self.given_minibatch = self.minibatch
         self.action = JKOAction(self.drift.kernel.gamma, backend=backend)
         self.tau: float | None = None
+        self._blocks: Tensor | None = None
 
     @property
     def explicit(self) -> bool:
@@ -188,11 +190,19 @@ class JKO(LearnedTransport):
 
     def _solve(self, span: SpanSolver, state: Data) -> None:
         """Minimise over the weights of the closed form."""
-        batch = span.blocks(state.v)
+        if self.batches is not None and self.batches.size == self.minibatch:
+            batch = self._blocks = super().draw_batch(state)
+        else:
+            batch = span.blocks(state.v)
         if self.explicit:
             span.solve(state, batch)
         else:
             span.solve(state, batch, lambda field: self._loss(field, state.v, state.get("weight"), batch))
+
+    def draw_batch(self, state: Data) -> Tensor | None:
+        """The blocks that the field was minimised over, if they are of the size asked for; else others."""
+        blocks, self._blocks = self._blocks, None
+        return super().draw_batch(state) if blocks is None else blocks
 
     def _train(self, state: Data, descent: Descent) -> None:
         """Take the epochs; where particles are few, each one only if a fifth of them approves of it."""

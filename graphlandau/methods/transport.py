@@ -82,11 +82,13 @@ class LandauTransport(Method):
     def evaluate(self, state: Data, dt: float | None = None) -> Frame:
         """Estimate the score and sum the drift; neither depends on ``dt``."""
         s, jac_s = self.score(state)
-        batch = None
-        if self.batches is not None:
-            batch = self.batches(Data(v=state.v)).batch
+        batch = self.draw_batch(state)
         drift = self.drift(state.v, s, batch=batch, weight=state.get("weight"))
         return Frame(s, drift, jac_s, batch)
+
+    def draw_batch(self, state: Data) -> Tensor | None:
+        """Blocks inside which the particles move each other, ``None`` for all pairs; drawn after the score."""
+        return None if self.batches is None else self.batches(Data(v=state.v)).batch
 
     @torch.no_grad()
     def advance(self, state: Data, frame: Frame, dt: float) -> Data:

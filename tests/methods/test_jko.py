@@ -65,6 +65,22 @@ def test_entropy_falls_by_at_least_half_the_action(problem, log_det, inner):
         state = after
 
 
+@LOG_DETS
+@pytest.mark.parametrize("gamma", [-3.0, 0.0])
+def test_random_batches_dissipate_when_they_are_those_of_the_minimisation(log_det, gamma):
+    """Batches of 20 for both: the inequality of the step holds for the blocked sums, too."""
+    problem = Anisotropic(2, strength=0.2, gamma=gamma)
+    method = JKO(closed_form(2), log_det=log_det, minibatch=20, batch_size=20)
+    state = begin(method, problem, 100)
+    for _ in range(4):
+        frame = method.evaluate(state, 0.02)
+        assert torch.bincount(frame.batch).tolist() == [20] * 5
+        after = method.advance(state, frame, 0.02)
+        action = -float((frame.s * frame.drift).sum(1).mean())
+        assert float((after.log_f - state.log_f).mean()) <= -0.5 * 0.02 * action * (1 - 1e-9)
+        state = after
+
+
 def test_the_exact_step_dissipates_where_the_linear_one_folds():
     """A step of four relaxation times: the entropy of the push-forward falls at every exact step."""
     problem, tau = Anisotropic(2, strength=1.0, gamma=0.0), 0.5
