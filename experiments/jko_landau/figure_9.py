@@ -42,7 +42,7 @@ def main() -> None:
         velocity_axis(ax, run.half_width, 0, r"$\rho f(v_1, 0, 0)$, of mass $\rho$")
         ax.set_ylim(0, 1.35 * ax.get_ylim()[1])
         ax.legend(loc="upper center", ncols=2)
-        name = heading("Rosenbluth's problem in 3D, Coulomb, the paper's network", {CASE: run})
+        name = heading("Rosenbluth's problem in 3D, Coulomb, residual network", {CASE: run})
         fig.suptitle(name, x=0.01, ha="left")
         return fig
 

@@ -22,7 +22,8 @@ from graphlandau.plotting.entropy import exact_entropy
 from graphlandau.plotting.style import DENSITY_MAP, EXACT, NIGHT, PALETTE, REFERENCE, time_axis
 from graphlandau.study import read_command_line, records
 
-# The fields and steps that are compared. "network" is the configuration itself: the paper's network and its training.
+# The fields and steps that are compared. "network" is the configuration itself, trained as in the paper: a perceptron,
+# or, for Rosenbluth's problem, a network on top of the Gaussian score instead of its residual network.
 CASES: dict[str, list[str]] = {
     "network": [],
     "closed_form": ["--score", "closed_form"],
@@ -31,7 +32,7 @@ CASES: dict[str, list[str]] = {
     "blob": ["--method", "blob", "--log_det", "linear"],
 }
 NAMES = {
-    "network": "JKO, the paper's network",
+    "network": "JKO, network",
     "closed_form": "JKO, closed form",
     "network_exact": "JKO, network, exact determinant",
     "closed_form_exact": "JKO, closed form, exact determinant",

@@ -132,6 +132,37 @@ def test_only_large_sums_are_compiled():
     assert not compiled.will_compile(10**6)
 
 
+def test_expected_calls_multiply_when_nested():
+    """So many times at each of so many steps: 1,000 pairs in 1,000 calls at 1,000 steps are worth a compiler."""
+    with expected_calls(1000):
+        assert not compiled.will_compile(1000)
+        with expected_calls(1000):
+            assert compiled.will_compile(1000)
+        assert not compiled.will_compile(1000)
+
+
+@pytest.mark.parametrize("batch", [None, torch.tensor([0, 1, 0, 1, 1, 0, 0])])
+def test_no_time_is_spent_on_gradients_that_nobody_asks_for(monkeypatch, batch):
+    """The same gradient of the score whether velocities need one too or not; without, theirs is never summed."""
+    generator = torch.Generator().manual_seed(0)
+    v, s = (torch.randn(7, 3, generator=generator, dtype=torch.float64) for _ in range(2))
+    s.requires_grad_()
+    layer, seen = LandauDrift(-3.0, backend="dense"), []
+    kept = tiles.Vjp
+
+    def spy(tile, wrt):
+        seen.append(tuple(tile.receivers + tile.senders)[wrt])
+        return kept(tile, wrt)
+
+    monkeypatch.setattr(tiles, "Vjp", spy)
+    (alone,) = torch.autograd.grad((layer(v, s, batch=batch) ** 2).sum(), s)
+    # Vectors of a receiver are (v, s), of a sender (v, s, weight): the second of each, three components.
+    assert set(seen) == {((1, 3),)}
+    v.requires_grad_()
+    both = torch.autograd.grad((layer(v, s, batch=batch) ** 2).sum(), (v, s))
+    assert torch.allclose(alone, both[1], rtol=1e-12)
+
+
 def test_a_broken_compiler_falls_back_with_one_warning(monkeypatch, untouched_compiler):
     """Eager results, one warning with the reason, and no second attempt."""
     attempts = []
