@@ -52,7 +52,8 @@ class JKO(LearnedTransport):
     is known only up to ``a + b v``, which moves nothing; as the score of the run it is shown with
     :math:`\langle s \rangle = 0` and :math:`\langle v \cdot s \rangle = -d`, as the true one has.
 
-    A step that folds space (:math:`\det \nabla T \le 0` on the way from the identity, for some particle) is refused.
+    A step that folds space (:math:`\det \nabla T \le 0` on the way from the identity, for some particle) is refused;
+    with ``log_det="none"`` and one explicit step it is not looked for, which saves the derivatives.
 
     Args:
         score: Score model for ``u``, or any ``nn.Module`` that maps :math:`(N, d) \to (N, d)`.

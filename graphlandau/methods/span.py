@@ -13,11 +13,10 @@ from torch import Tensor, nn
 from torch_geometric.data import Data
 
 from graphlandau.graphs import RandomBatches
-from graphlandau.methods.descent import subset
 from graphlandau.methods.gauge import score_gauge
 from graphlandau.nn.conv import JKOAction, LandauDrift
 from graphlandau.nn.score import ClosedFormScore
-from graphlandau.nn.score.closed_form import CHUNK, FOLDS, RIDGES, SELECT_EARLY, SELECT_EVERY
+from graphlandau.nn.score.closed_form import CHUNK
 
 __all__ = ["SpanSolver"]
 
@@ -30,19 +29,19 @@ MOST_ITERATIONS = 100
 class SpanSolver:
     r"""Minimises over fields :math:`u = \Sigma^{-1/2} (B^\top x + W^\top \Phi(x))` in the whitened velocities ``x``.
 
-    :math:`\Phi` are the features of a :class:`~graphlandau.nn.ClosedFormScore`. The pairwise objective of one explicit
-    inner step is quadratic in the weights and is minimised by one linear solve; the linear part ``B`` is free, a ridge
-    weighs ``W``, chosen by the model's own rule: in ten folds, by the pair loss of held-out particles, and no features
-    unless they win by three standard errors. Any other objective is minimised by L-BFGS in the coordinates in which
-    the quadratic one is the unit sphere, from the best of three starts: the minimiser of the quadratic one, the weights
-    of the step before, and no motion at all.
+    :math:`\Phi` are the features of a :class:`~graphlandau.nn.ClosedFormScore`. The pairwise objective of one
+    explicit inner step is quadratic in the weights and is minimised by one linear solve. The linear part ``B`` is
+    free; a ridge on ``W`` is the one that the model chooses by its own rule, in units of the mean diagonal of the
+    form without ``B``. Any other objective is minimised by L-BFGS in the coordinates in which the quadratic one is
+    the unit sphere, from the best of three starts: the minimiser of the quadratic one, the weights of the step
+    before, and no motion.
 
     Args:
         model: The closed-form score; its weights are set to the minimiser, with the moments of a score.
         action: The pairwise objective.
         drift: The drift of the same kernel.
         block: Particles per block inside which pairs are summed.
-        generator: Source of the folds.
+        generator: Source of the blocks.
     """
 
     def __init__(
@@ -74,17 +73,14 @@ class SpanSolver:
         model, v, weight = self.model, state.v, state.get("weight")
         before = (model.affine.clone().double(), model.coefficients.clone().double())
         model.condition(v, weight)
-        solves = int(model.solves)
-        model.solves += 1
-        if model.ridge is None and (solves % SELECT_EVERY == 0 or solves in SELECT_EARLY):
-            model.chosen.fill_(self._select(state))
+        model.choose_ridge(v, weight)
         ridge = float(model.chosen)
         count = model.feature_count(v.size(0)) if math.isfinite(ridge) else 0
         quadratic = self._quadratic(state, batch, count)
         unit = quadratic.unit()
         weights = quadratic.minimiser(ridge * unit)
         if objective is not None:
-            previous = self._pack(*before, count) if solves else torch.zeros_like(weights)
+            previous = self._pack(*before, count)
             starts = [weights, previous, torch.zeros_like(weights)]
             weights = self._minimise(objective, quadratic.hessian(ridge * unit), ridge * unit, starts, v.dtype)
         self._set(weights)
@@ -147,28 +143,6 @@ class SpanSolver:
                 if a != b:
                     total[:, b] += gradient[:, a]
         return total
-
-    def _select(self, state: Data) -> float:
-        """The ridge by the rule of the class, infinite for no features."""
-        n, count = state.v.size(0), self.model.feature_count(state.v.size(0))
-        if n < 2 * FOLDS * (self.model.d + 2):
-            return math.inf
-        shuffle = torch.randperm(n, generator=self.generator, device=state.v.device)
-        folds, shares = [], []
-        for index in shuffle.tensor_split(FOLDS):
-            part = subset(state, index)
-            folds.append(self._quadratic(part, self.blocks(part.v), count))
-            shares.append(float(part.weight.sum()) if "weight" in part else float(index.numel()))
-        gains = []
-        for k, fold in enumerate(folds):
-            others = [j for j in range(FOLDS) if j != k]
-            train = _Quadratic.mean([folds[j] for j in others], [shares[j] for j in others])
-            minimisers = train.minimisers(RIDGES.to(train.gram) * train.unit())
-            gains.append(fold.loss(minimisers) - fold.loss(train.minimiser(math.inf)[None]))
-        loss = torch.stack(gains)
-        mean, error = loss.mean(0), loss.std(0) / math.sqrt(FOLDS)
-        best = int(mean.argmin())
-        return math.inf if mean[best] + 3 * error[best] >= 0 else float(RIDGES[best])
 
     def _minimise(
         self, objective: Objective, hessian: Tensor, ridge: float, starts: list[Tensor], dtype: torch.dtype
@@ -235,21 +209,13 @@ class _Quadratic(NamedTuple):
     null: Tensor
     cut: int
 
-    @classmethod
-    def mean(cls, parts: list[_Quadratic], shares: list[float]) -> _Quadratic:
-        """Mean of several losses."""
-        total = sum(shares)
-        gram = sum((s / total * p.gram for s, p in zip(shares, parts, strict=True)), torch.zeros_like(parts[0].gram))
-        linear = sum(
-            (s / total * p.linear for s, p in zip(shares, parts, strict=True)), torch.zeros_like(parts[0].linear)
-        )
-        return cls(gram, linear, parts[0].null, parts[0].cut)
-
     def unit(self) -> float:
-        """Mean diagonal of the features' part: the unit of the ridge."""
+        """Mean diagonal of the features' part, with the velocities taken out of it: the unit of the ridge."""
         if not self.cut:
             return 1.0
-        return max(float(self.gram.diagonal()[: self.cut].mean()), torch.finfo(self.gram.dtype).tiny)
+        form, cut = self._definite(), self.cut
+        shared = (form[:cut, cut:] * torch.linalg.solve(form[cut:, cut:], form[cut:, :cut]).T).sum(1)
+        return max(float((form.diagonal()[:cut] - shared).mean()), torch.finfo(form.dtype).tiny)
 
     def loss(self, weights: Tensor) -> Tensor:
         """Loss of each of ``weights``, ``(L, M)``."""
@@ -269,17 +235,7 @@ class _Quadratic(NamedTuple):
         return hessian
 
     def minimiser(self, ridge: float) -> Tensor:
-        """Minimiser for one ridge; an infinite one leaves the features out."""
-        return self.minimisers(torch.tensor([ridge], dtype=self.gram.dtype, device=self.gram.device))[0]
-
-    def minimisers(self, ridges: Tensor) -> Tensor:
-        """Minimiser for each ridge, ``(L, M)``: one eigendecomposition serves them all."""
-        form, cut = self._definite(), self.cut
-        free = torch.linalg.solve(form[cut:, cut:], torch.cat([form[cut:, :cut], self.linear[cut:, None]], dim=1))
-        slope, offset = free[:, :-1], free[:, -1]
-        schur = form[:cut, :cut] - form[:cut, cut:] @ slope
-        values, vectors = torch.linalg.eigh(0.5 * (schur + schur.T))
-        shifted = values.clamp_min(0) + ridges[:, None]
-        target = vectors.T @ (self.linear[:cut] - form[:cut, cut:] @ offset)
-        features = -(target / shifted) @ vectors.T
-        return torch.cat([features, -features @ slope.T - offset], dim=1)
+        """Minimiser for a ridge on the features."""
+        form = self._definite()
+        form.diagonal()[: self.cut] += ridge if self.cut else 0.0
+        return -torch.linalg.solve(form, self.linear)

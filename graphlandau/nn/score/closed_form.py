@@ -113,25 +113,29 @@ class ClosedFormScore(WhitenedScore):
             ValueError: If ``v`` is not finite, has fewer than ``d + 2`` particles, or a singular covariance.
         """
         self.condition(v, weight)
-        x = self.whiten(v)
-        w = torch.full_like(x[:, 0], 1 / x.size(0)) if weight is None else weight / weight.sum()
-        solves = int(self.solves)
-        selecting = self.ridge is None and (solves % SELECT_EVERY == 0 or solves in SELECT_EARLY)
-        self.solves += 1
+        self.choose_ridge(v, weight)
         self.affine.copy_(torch.cat([-torch.eye(self.d), torch.zeros(1, self.d)]))
         self.coefficients.zero_()
-        if not selecting and not bool(self.chosen.isfinite()):
-            return
-        count = self.feature_count(x.size(0))
-        folds = self._means(x, w, count, FOLDS if selecting else 1)
-        total = folds.mean()
-        if selecting:
-            self.chosen.fill_(_select(folds, total))
         if bool(self.chosen.isfinite()):
+            count = self.feature_count(v.size(0))
+            total = self._means(*self._whitened(v, weight), count, 1).mean()
             projection = total.projection()
             coefficients = _minimisers(total.orthogonal(projection), self.chosen[None])[0]
             self.coefficients[:count] = coefficients
             self.affine -= projection @ coefficients
+
+    @torch.no_grad()
+    def choose_ridge(self, v: Float[Tensor, "N d"], weight: Float[Tensor, " N"] | None = None) -> None:
+        """Choose the ridge by the rule of the class if it is due; call it once before each fit, after ``condition``."""
+        solves = int(self.solves)
+        self.solves += 1
+        if self.ridge is None and (solves % SELECT_EVERY == 0 or solves in SELECT_EARLY):
+            folds = self._means(*self._whitened(v, weight), self.feature_count(v.size(0)), FOLDS)
+            self.chosen.fill_(_select(folds, folds.mean()))
+
+    def _whitened(self, v: Tensor, weight: Tensor | None) -> tuple[Tensor, Tensor]:
+        x = self.whiten(v)
+        return x, torch.full_like(x[:, 0], 1 / x.size(0)) if weight is None else weight / weight.sum()
 
     def whitened_score(self, x: Tensor) -> Tensor:
         """Score in whitened velocities."""
