@@ -137,6 +137,18 @@ class InnerFlow:
             factors.append(eye + h * derivative)
         return Flow(v, action, growth, tuple(factors))
 
+    @torch.no_grad()
+    def folded(self, flow: Flow) -> Tensor:
+        r"""Particles whose map has lost its invertibility, ``(N,)``.
+
+        One explicit step is the end of a segment of maps that begins with the identity: folded if one of them is
+        singular, which finds also what has turned inside out twice. RK4 follows a curve of maps; folded if a step ends
+        with :math:`\det \le 0`.
+        """
+        if self.integrator == "euler":
+            return segment_to_singular(flow.factors) <= 1
+        return torch.stack([torch.linalg.det(factor) <= 0 for factor in flow.factors]).any(0)
+
     def _stages(
         self, begin: Stage, stage: Callable[[Tensor], Stage], v: Tensor, h: float
     ) -> tuple[list[Stage], list[float]]:
@@ -161,8 +173,10 @@ def segment_to_singular(factors: tuple[Tensor, ...]) -> Float[Tensor, " N"]:
     least = torch.full_like(factors[0][:, 0, 0], torch.inf)
     for factor in factors:
         change = factor - eye
-        # No eigenvalue is larger than the norm: most particles need no eigenvalues.
-        doubtful = (change.flatten(1).norm(dim=1) >= 1).nonzero().squeeze(1)
+        # No eigenvalue is larger than the norm: most particles need no eigenvalues. What is not finite is found
+        # elsewhere; the eigenvalue solver must not see it.
+        norm = change.flatten(1).norm(dim=1)
+        doubtful = ((norm >= 1) & norm.isfinite()).nonzero().squeeze(1)
         if doubtful.numel():
             values = torch.linalg.eigvals(change[doubtful])
             real = values.imag.abs() <= 1e-6 * values.abs()

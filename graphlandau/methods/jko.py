@@ -12,7 +12,7 @@ from torch_geometric.data import Data
 from graphlandau.diagnostics import average
 from graphlandau.methods.descent import Descent
 from graphlandau.methods.gauge import score_gauge
-from graphlandau.methods.inner_flow import INNER_INTEGRATORS, InnerFlow, segment_to_singular
+from graphlandau.methods.inner_flow import INNER_INTEGRATORS, Flow, InnerFlow, segment_to_singular
 from graphlandau.methods.learned import LearnedTransport, particles_of
 from graphlandau.methods.method import Frame
 from graphlandau.methods.span import SpanSolver
@@ -29,6 +29,8 @@ __all__ = ["JKO"]
 
 # Particles per mini-batch unless given: the pairs of one fill a processor, and the noise of its loss is small.
 MINIBATCH = 1280
+# Halvings of a step that folds, in search of one that does not.
+MOST_HALVINGS = 10
 
 
 class JKO(LearnedTransport):
@@ -43,14 +45,17 @@ class JKO(LearnedTransport):
     is. ``"linear"``, the papers': the logarithm is replaced by its first order in :math:`\tau`. For one inner step the
     loss is then :class:`~graphlandau.nn.JKOAction`, whose minimiser is the score at the *start* of the step: explicit,
     whatever its name. ``"exact"`` keeps the determinant: genuinely implicit, and the entropy of the push-forward itself
-    falls at every step that is minimised over the pairs that move it.
+    falls at every step that is minimised over the pairs that move it. One explicit inner step adds
+    :math:`\tau^2 \langle |U|^2 \rangle` to :math:`\langle |v|^2 \rangle` in either case, and with a large ``dt`` the
+    entropy then falls by heating: watch ``energy_rel_drift``, and take ``"rk4"`` or more inner steps.
 
-    The field is a score model. A :class:`~graphlandau.nn.ClosedFormScore` is minimised over its weights, in the linear
-    case exactly, by one linear solve. All others take ``epochs`` of Adamax steps over shuffled mini-batches, *all pairs
-    inside each*, warm-started; with fewer than four particles per parameter they learn from four fifths of the
-    particles and the last fifth judges whether an epoch was of use, as in :class:`~graphlandau.methods.SBTM`. The field
-    is known only up to ``a + b v``, which moves nothing; as the score of the run it is shown with
-    :math:`\langle s \rangle = 0` and :math:`\langle v \cdot s \rangle = -d`, as the true one has.
+    The field is a score model. A :class:`~graphlandau.nn.ClosedFormScore` is minimised over its weights, in the
+    linear case exactly, by one linear solve. All others take ``epochs`` of Adamax steps over shuffled mini-batches,
+    *all pairs inside each*, warm-started (a model without parameters is only conditioned on the particles); with
+    fewer than four particles per parameter they learn from four fifths of the particles and the last fifth judges
+    whether an epoch was of use, as in :class:`~graphlandau.methods.SBTM`. The field is known only up to ``a + b
+    v``, which moves nothing; as the score of the run it is shown with :math:`\langle s \rangle = 0` and
+    :math:`\langle v \cdot s \rangle = -d`, as the true one has.
 
     A step that folds space (:math:`\det \nabla T \le 0` on the way from the identity, for some particle) is refused;
     with ``log_det="none"`` and one explicit step it is not looked for, which saves the derivatives.
@@ -138,6 +143,7 @@ class JKO(LearnedTransport):
         if self.minibatch > n:
             raise ValueError(f"'minibatch' must be at most the number of particles, {n} (got {self.minibatch})")
         super().prepare(state, problem)
+        self.tau = None
         self.action = JKOAction(problem.gamma, problem.strength, backend=self.backend)
         self.flow = InnerFlow(self.drift, self.inner_integrator, self.inner_steps)
         self.span = None
@@ -157,7 +163,9 @@ class JKO(LearnedTransport):
         super().require_affordable(n)
         if not self.explicit and n > MOST_COUPLED:
             couples = f"for a score model that couples more than {MOST_COUPLED} particles"
-            raise ValueError(f"'inner_steps' must be 1 and 'integrator' euler {couples} (got {self.inner_steps})")
+            if self.inner_integrator != "euler":
+                raise ValueError(f"'integrator' must be 'euler' {couples} (got {self.inner_integrator!r})")
+            raise ValueError(f"'inner_steps' must be 1 {couples} (got {self.inner_steps})")
 
     def evaluate(self, state: Data, dt: float | None = None) -> Frame:
         """Minimise for a step of ``dt`` from ``state``; the drift of the minimiser.
@@ -255,6 +263,24 @@ class JKO(LearnedTransport):
         growth = flow.relaxed_log_det() if self.log_det == "exact" else flow.growth
         return (flow.action - 2 * average(growth, weight)) / self.tau
 
+    def _require_unfolded(self, flow: Flow, flow_for: Callable[[float], Flow], dt: float) -> None:
+        """Refuse a map that loses its invertibility at some particle; what is not finite is found elsewhere."""
+        n, folded = len(flow.v), int(self.flow.folded(flow).sum())
+        if not folded:
+            return
+        if self.inner_steps == 1 and self.inner_integrator == "euler":
+            passing = float(segment_to_singular(flow.factors).min()) * dt
+        else:  # the map is not linear in dt
+            halves = (dt / 2**k for k in range(1, MOST_HALVINGS + 1))
+            passing = next((tau for tau in halves if self._passes(flow_for(tau))), 0.0)
+        raise ArithmeticError(
+            f"the map of the step folds: on its way det dv'/dv <= 0 for {folded} of {n} particles ({folded / n:.2%}); "
+            f"with this field a dt below {passing:.3g} would have passed (got {dt:g})"
+        )
+
+    def _passes(self, flow: Flow) -> bool:
+        return bool(flow.v.isfinite().all()) and not bool(self.flow.folded(flow).any())
+
     @torch.no_grad()
     def advance(self, state: Data, frame: Frame, dt: float) -> Data:
         """Move the particles along the minimiser.
@@ -266,24 +292,17 @@ class JKO(LearnedTransport):
         if frame.jac_s is None:
             return unchecked_state(state.v + dt * frame.drift, state.t + dt, weight, None)
         first = (frame.s, frame.jac_s, frame.drift)
-        field = self.model.value_and_jacobian
-        flow = self.flow(field, state.v, dt, batch=frame.batch, weight=weight, first=first)
-        _require_unfolded(segment_to_singular(flow.factors), dt)
+
+        def flow_for(tau: float) -> Flow:
+            field = self.model.value_and_jacobian
+            return self.flow(field, state.v, tau, batch=frame.batch, weight=weight, first=first)
+
+        flow = flow_for(dt)
+        self._require_unfolded(flow, flow_for, dt)
         if self.log_det == "none":
             return unchecked_state(flow.v, state.t + dt, weight, None)
         growth = flow.log_det() if self.log_det == "exact" else flow.growth
         return unchecked_state(flow.v, state.t + dt, weight, state.log_f - growth)
-
-
-def _require_unfolded(segment: Tensor, dt: float) -> None:
-    """Refuse a map that loses its invertibility at some particle; what is not finite is found elsewhere."""
-    folded = int((segment <= 1).sum())
-    if folded:
-        share, passing = folded / segment.numel(), float(segment.min()) * dt
-        raise ArithmeticError(
-            f"the map of the step folds: det dv'/dv <= 0 for {folded} of {segment.numel()} particles ({share:.2%}); "
-            f"with this field a dt below {passing:.3g} would have passed (got {dt:g})"
-        )
 
 
 def _as_score(v: Tensor, u: Tensor, jacobian: Tensor | None, weight: Tensor | None) -> tuple[Tensor, Tensor | None]:

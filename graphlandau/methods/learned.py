@@ -131,8 +131,12 @@ class LearnedTransport(LandauTransport):
             raise ValueError(f"{needs} (got {size} of {n})")
 
     def few(self, n: int) -> bool:
-        """Whether a part of ``n`` particles judges the training."""
-        return self.hold_out and n < PARTICLES_PER_PARAMETER * sum(p.numel() for p in self.model.parameters())
+        """Whether a part of ``n`` particles judges the training; two at least, for they may be judged by their pair."""
+        return (
+            self.hold_out
+            and n > HOLD_OUT
+            and n < PARTICLES_PER_PARAMETER * sum(p.numel() for p in self.model.parameters())
+        )
 
     def initialise(self, state: Data, problem: Problem) -> Data:
         """Prepare, and fit a trained model to the initial score."""

@@ -24,6 +24,8 @@ Objective = Callable[[Callable[[Tensor], tuple[Tensor, Tensor]]], Tensor]
 
 # Iterations of the quasi-Newton method per time step; it starts close and needs some ten.
 MOST_ITERATIONS = 100
+# Stands for an objective that overflows; that of no motion is 0.
+OUT_OF_REACH = 1e3
 
 
 class SpanSolver:
@@ -158,9 +160,16 @@ class SpanSolver:
             weights = weights.detach().requires_grad_()
             with torch.enable_grad():
                 affine, coefficients = self._unpack(weights)
-                value = objective(lambda v: field.at(affine, coefficients, v)).double()
-                value = value + (features * weights.square()).sum()
-                (gradient,) = torch.autograd.grad(value, weights)
+                try:
+                    value = objective(lambda v: field.at(affine, coefficients, v)).double()
+                    value = value + (features * weights.square()).sum()
+                    (gradient,) = torch.autograd.grad(value, weights)
+                except ValueError as error:  # a flow that leaves the numbers: a layer refuses what is not finite
+                    if "must be finite" not in str(error):
+                        raise
+                    return OUT_OF_REACH, torch.zeros_like(weights)
+            if not (bool(value.isfinite()) and bool(gradient.isfinite().all())):
+                return OUT_OF_REACH, torch.zeros_like(weights)
             return float(value), gradient
 
         start = min(starts, key=lambda weights: evaluate(weights)[0])

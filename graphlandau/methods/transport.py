@@ -1,4 +1,4 @@
-"""Transport along the Landau drift: what blob and score-based transport share."""
+"""Transport along the Landau drift: what all methods for it share."""
 
 from __future__ import annotations
 

@@ -73,7 +73,15 @@ def test_random_batches_dissipate_when_they_are_those_of_the_minimisation(log_de
     method = JKO(closed_form(2), log_det=log_det, minibatch=20, batch_size=20)
     state = begin(method, problem, 100)
     for _ in range(4):
+        used = []
+        solve = method.span.solve
+        method.span.solve = lambda state, batch, *rest, used=used, solve=solve: (
+            used.append(batch),
+            solve(state, batch, *rest),
+        )
         frame = method.evaluate(state, 0.02)
+        method.span.solve = solve
+        assert torch.equal(frame.batch, used[0])
         assert torch.bincount(frame.batch).tolist() == [20] * 5
         after = method.advance(state, frame, 0.02)
         action = -float((frame.s * frame.drift).sum(1).mean())
@@ -82,15 +90,21 @@ def test_random_batches_dissipate_when_they_are_those_of_the_minimisation(log_de
 
 
 def test_the_exact_step_dissipates_where_the_linear_one_folds():
-    """A step of four relaxation times: the entropy of the push-forward falls at every exact step."""
+    """A step of four relaxation times: the entropy of the push-forward falls at every exact step.
+
+    With RK4 in the inner time, so that it does not fall by heating: the energy stays within 4 % (measured 2.5 %), where
+    one explicit inner step would multiply it.
+    """
     problem, tau = Anisotropic(2, strength=1.0, gamma=0.0), 0.5
-    method = JKO(closed_form(2), log_det="exact")
+    method = JKO(closed_form(2), log_det="exact", integrator="rk4")
     state = begin(method, problem, 100)
-    entropies = [float(state.log_f.mean())]
+    entropies, energies = [float(state.log_f.mean())], [float(state.v.square().sum(1).mean())]
     for _ in range(3):
         state = moved(method, state, tau, 1)
         entropies.append(float(state.log_f.mean()))
+        energies.append(float(state.v.square().sum(1).mean()))
     assert all(b < a for a, b in pairwise(entropies))
+    assert max(energies) < 1.04 * min(energies)
     linear = JKO(closed_form(2), log_det="linear")
     with pytest.raises(ArithmeticError, match="folds"):
         moved(linear, begin(linear, problem, 100), tau, 1)
@@ -117,7 +131,8 @@ def test_more_inner_steps_keep_the_energy_better():
         state = begin(method, BKW(2), 100)
         after = moved(method, state, 0.1, 1)
         gains.append(abs(float((after.v**2).sum() - (state.v**2).sum())))
-    assert gains[1] == pytest.approx(gains[0] / 4, rel=0.2)
+    # Along the way the drift slackens, so that less than a quarter is left.
+    assert gains[1] == pytest.approx(gains[0] / 4, rel=0.35)
     assert gains[2] < 1e-4 * gains[0]
 
 
@@ -127,8 +142,8 @@ def test_more_inner_steps_keep_the_energy_better():
 @PROBLEMS
 def test_log_density_by_either_determinant(problem):
     """Linear: log f' = log f - tau div U, Eq. (23). Exact: by the determinant of I + tau grad U."""
-    for log_det in ("linear", "exact"):
-        method = JKO(closed_form(problem.d), log_det=log_det)
+    for log_det, model in (("linear", closed_form), ("exact", closed_form), ("exact", MLPScore)):
+        method = JKO(model(problem.d), log_det=log_det, initial_steps=50)
         state = begin(method, problem, 60)
         assert torch.allclose(state.log_f, problem.log_prob(state.v))
         frame = method.evaluate(state, 0.1)
@@ -137,7 +152,10 @@ def test_log_density_by_either_determinant(problem):
         if log_det == "exact":
             growth = torch.linalg.slogdet(torch.eye(problem.d, dtype=torch.float64) + 0.1 * jacobian).logabsdet
         after = method.advance(state, frame, 0.1)
+        # What is carried is of the field itself; the score of the frame differs by a + b v, which moves nothing.
         assert torch.allclose(after.log_f, state.log_f - growth, rtol=1e-10)
+        own = method.drift.jacobian(state.v, *method.model.value_and_jacobian(state.v))
+        assert torch.allclose(jacobian, own, rtol=1e-8, atol=1e-10)
 
 
 @PROBLEMS
@@ -299,7 +317,8 @@ def test_coupled_models_have_an_unbiased_loss(monkeypatch):
 def test_refuses_exact_derivatives_of_many_coupled_particles():
     for options, name in (
         ({"log_det": "exact"}, "log_det"),
-        ({"log_det": "none", "integrator": "rk4"}, "inner_steps"),
+        ({"log_det": "none", "integrator": "rk4"}, "integrator"),
+        ({"log_det": "none", "inner_steps": 2}, "inner_steps"),
     ):
         with pytest.raises(ValueError, match=f"'{name}' must be .* couples more than 512"):
             begin(JKO(GNNScore(2, k=4), initial_steps=0, **options), BKW(2), 600, dtype=torch.float32)
@@ -315,13 +334,53 @@ def test_a_step_that_folds_is_refused_and_says_which_would_have_passed(log_det):
     method = JKO(closed_form(2), log_det="linear")
     state = begin(method, problem, 100)
     frame = method.evaluate(state, 50.0)
-    with pytest.raises(ArithmeticError, match=r"folds: det dv'/dv <= 0 for \d+ of 100 particles \(\d+.*%\)") as caught:
+    with pytest.raises(
+        ArithmeticError, match=r"folds: on its way det dv'/dv <= 0 for \d+ of 100 particles \(\d+.*%\)"
+    ) as caught:
         method.advance(state, frame, 50.0)
     passing = float(str(caught.value).split("below ")[1].split(" ")[0])
     method.log_det = log_det
     assert bool(method.advance(state, frame, 0.99 * passing).log_f.isfinite().all())
     with pytest.raises(ArithmeticError, match="folds"):
         method.advance(state, frame, 1.02 * passing)
+
+
+@pytest.mark.parametrize(("integrator", "inner_steps"), [("euler", 3), ("rk4", 1)])
+def test_with_inner_steps_too_the_step_that_is_named_passes(integrator, inner_steps):
+    problem = Anisotropic(2, strength=1.0, gamma=-3.0)
+    method = JKO(closed_form(2), integrator=integrator, inner_steps=inner_steps)
+    state = begin(method, problem, 60)
+    frame = method.evaluate(state, 0.01)  # the field of a small step, taken too far
+    with pytest.raises(ArithmeticError, match="folds") as caught:
+        method.advance(state, frame, 50.0)
+    passing = float(str(caught.value).split("below ")[1].split(" ")[0])
+    assert 0 < passing < 50
+    assert bool(method.advance(state, frame, 0.99 * passing).v.isfinite().all())
+
+
+def test_a_step_beyond_all_bounds_is_minimised_all_the_same():
+    """Trial fields overflow in four stages of dt = 30; no motion does not, and the minimum is below it."""
+    method = JKO(closed_form(2), log_det="exact", integrator="rk4")
+    state = begin(method, BKW(2), 100)
+    frame = method.evaluate(state, 30.0)
+    after = method.advance(state, frame, 30.0)
+    assert float(after.log_f.mean()) < float(state.log_f.mean())
+    assert bool(after.v.isfinite().all())
+
+
+def test_infinite_maps_are_no_fold_and_no_crash():
+    """What overflows is named by the run, not by an eigenvalue solver."""
+    run = Simulation(BKW(2), JKO(closed_form(2)), particles=50, dt=1e39, t_end=2e39, floors=False)
+    with pytest.raises(DivergedError, match=r"non-finite|folds"):
+        run.run()
+
+
+def test_a_handful_of_particles_is_trained_without_a_judge():
+    """Of five a fifth would be one, and one makes no pair."""
+    method = JKO(ResidualScore(2), initial_steps=5, epochs=1)
+    for n in (4, 5, 6):
+        state = begin(method, BKW(2), n, dtype=torch.float32)
+        assert bool(method.evaluate(state, 0.01).s.isfinite().all())
 
 
 def test_a_run_that_folds_says_when_and_keeps_its_checkpoint(tmp_path):

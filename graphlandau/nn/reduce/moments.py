@@ -72,12 +72,14 @@ def maxwell_gram(
     For ``gamma = 0`` and strength 1. With :math:`D_{ab}(v_i) = \sum_j w_j A_{ab}(v_i - v_j)` it is
     :math:`\langle \phi_k D_{ab} \phi_l \rangle` less :math:`\sum_{ij} w_i w_j \phi_k(v_i) A_{ab} \phi_l(v_j)`, a
     polynomial in the moments :math:`\langle \phi \rangle, \langle v \phi \rangle, \langle v v \phi \rangle`:
-    :math:`O(N m^2)`.
+    :math:`O(N m^2)`. These are summed in float64; the matrix products of the first part, by far the most work, in the
+    precision of ``phi``, which is centred first: constants have no action.
     """
     d, m = v.size(1), phi.size(1)
     w = weight.double()
     x = v.double() - (w @ v.double()) / w.sum()
     mass, spread = w.sum(), x.T @ (w[:, None] * x)
+    phi = (phi.double() - (w @ phi.double()) / mass).to(phi.dtype)
     weighted = w[:, None] * phi.double()
     zeroth, first = weighted.sum(0), x.T @ weighted
     gram = torch.zeros(m, d, m, d, dtype=torch.float64, device=v.device)
@@ -93,7 +95,8 @@ def maxwell_gram(
                 diffusion = diffusion + mass * square + spread.trace()
                 part = part + torch.outer(radial, zeroth) + torch.outer(zeroth, radial) - 2 * first.T @ first
             local = phi.T @ ((w * diffusion).to(phi.dtype)[:, None] * phi)
-            gram[:, a, :, b] = gram[:, b, :, a] = local.double() - part
+            local = 0.5 * (local + local.T).double()
+            gram[:, a, :, b] = gram[:, b, :, a] = local - part
     return gram
 
 
