@@ -193,9 +193,9 @@ def test_types_in_words():
 # Each bad input: the arguments, and what the message must say.
 REFUSALS = [
     ([], r"'problem' must be given \(got none; known: .*bkw_2d"),
-    (["--problem", "bkw_2d"], r"'method' must be given \(got none; known: blob, sbtm"),
+    (["--problem", "bkw_2d"], r"'method' must be given \(got none; known: blob, jko, sbtm"),
     ([*BLOB, "--problem", "bkw2d"], r"'problem' must be .*'bkw2d'; did you mean 'bkw_2d'\? known: .*bkw_3d"),
-    ([*BLOB, "--method", "sbmt"], r"'method' must be .*'sbmt'; did you mean 'sbtm'\? known: blob, sbtm"),
+    ([*BLOB, "--method", "sbmt"], r"'method' must be .*'sbmt'; did you mean 'sbtm'\? known: blob, jko, sbtm"),
     ([*SBTM, "--score", "closedform"], r"'score' must be .*'closedform'; did you mean 'closed_form'"),
     ([*SBTM, "--score", "no_such_lab.nets.Net"], r"'score' must be .*no_such_lab.nets.Net.*No module named"),
     ([*SBTM, "--score", "torch.nn.NoNet"], r"'score' must be .*torch.nn.NoNet.*has no attribute"),

@@ -27,7 +27,7 @@ def plasma(problem: Problem, n: int, seed: int = 0, dtype=torch.float64):
 
 def closed_form(d: int) -> ClosedFormScore:
     """A fixed span and a fixed ridge: nothing is chosen on the way, the field is smooth in the particles."""
-    return ClosedFormScore(d, num_features=12, ridge=1e-2)
+    return ClosedFormScore(d, num_features=12, ridge=1.0)
 
 
 def begin(method: JKO, problem: Problem, n: int, seed: int = 0, dtype=torch.float64):
