@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib
+import numpy as np
 from matplotlib.figure import Figure
 
 from graphlandau.plotting import RunRecord
@@ -16,7 +17,10 @@ from graphlandau.plotting.style import STYLE, save
 from graphlandau.sweep import run_sweep
 from graphlandau.tables import write_csv
 
-__all__ = ["publish", "read_command_line", "records", "table"]
+__all__ = ["cost_figure", "growth_exponent", "publish", "read_command_line", "records", "table"]
+
+# Name, colour and marker of a line.
+Look = tuple[str, str, str]
 
 
 def read_command_line(
@@ -91,3 +95,29 @@ def publish(
     with matplotlib.rc_context(STYLE):
         picture = draw()
     print(save(picture, options.out / f"{name}.png"))
+
+
+def growth_exponent(times: Mapping[int, float]) -> float:
+    """Return the slope of the last three costs against the number of particles, on logarithmic axes.
+
+    Example:
+        >>> round(growth_exponent({100: 9.0, 200: 4.0, 400: 16.0, 800: 64.0}), 6)
+        2.0
+    """
+    n, seconds = np.log(np.array(list(times.items())[-3:])).T
+    return float(np.polyfit(n, seconds, 1)[0])
+
+
+def cost_figure(measured: Mapping[str, Mapping[int, float]], looks: Mapping[str, Look], title: str) -> Figure:
+    """Draw seconds against the number of particles, a line for each case, with the exponents it grows by."""
+    fig = Figure(figsize=(8, 5.5), layout="constrained")
+    ax = fig.subplots()
+    for case, times in measured.items():
+        name, colour, marker = looks[case]
+        label = f"{name}: $N^{{{growth_exponent(times):.2f}}}$"
+        ax.loglog(*zip(*times.items(), strict=True), label=label, color=colour, marker=marker)
+    ax.set_xlabel("particles $N$")
+    ax.set_ylabel("seconds")
+    ax.set_title(title)
+    ax.legend()
+    return fig

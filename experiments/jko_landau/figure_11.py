@@ -16,20 +16,19 @@ from __future__ import annotations
 import statistics
 import time
 
-import numpy as np
 import torch
-from matplotlib.figure import Figure
 
 from graphlandau.config import compose
 from graphlandau.methods import LandauTransport
 from graphlandau.nn.reduce import expected_calls
 from graphlandau.plotting.style import PALETTE
 from graphlandau.state import particle_state
-from graphlandau.study import publish, read_command_line
+from graphlandau.study import cost_figure, growth_exponent, publish, read_command_line
 
 SIZES = [1600, 6400, 25_600, 102_400]
 EPOCHS, MINIBATCH = 3, 640
 LONGEST = 60.0
+TITLE = "One estimate of the field, Rosenbluth's problem in 3D"
 
 _MLP = {"score": "mlp", "score.width": "32", "score.depth": "3", "method.learning_rate": "1e-4"}
 _MLP |= {"method.minibatch": str(MINIBATCH), "method.hold_out": "false", "method.initial_steps": "0"}
@@ -83,26 +82,6 @@ def seconds(case: str, n: int) -> float:
     return statistics.mean(times) if case in CALLS else statistics.median(times)
 
 
-def exponent(times: dict[int, float]) -> float:
-    """Return the slope of the last three points on logarithmic axes."""
-    n, seconds = np.log(np.array(list(times.items())[-3:])).T
-    return float(np.polyfit(n, seconds, 1)[0])
-
-
-def draw(measured: dict[str, dict[int, float]]) -> Figure:
-    """Seconds against N."""
-    fig = Figure(figsize=(8, 5.5), layout="constrained")
-    ax = fig.subplots()
-    for case, times in measured.items():
-        label = f"{NAMES[case]}: $N^{{{exponent(times):.2f}}}$"
-        ax.loglog(*zip(*times.items(), strict=True), label=label, color=COLOURS[case], marker=MARKERS[case])
-    ax.set_xlabel("particles $N$")
-    ax.set_ylabel("seconds")
-    ax.set_title("One estimate of the field, Rosenbluth's problem in 3D")
-    ax.legend()
-    return fig
-
-
 def main() -> None:
     options = read_command_line(__doc__, __file__, SIZES, [100, 200, 400])
     measured: dict[str, dict[int, float]] = {case: {} for case in CASES}
@@ -113,8 +92,11 @@ def main() -> None:
                 times[n] = seconds(case, n)
                 rows.append({"case": case, "n": n, "seconds": f"{times[n]:.3g}", "threads": torch.get_num_threads()})
                 print(f"{case:<18}{n:>8,}  {times[n]:.3g} s", flush=True)
-    rows += [{"case": case, "n": "exponent", "seconds": f"{exponent(times):.2f}"} for case, times in measured.items()]
-    publish(options, "figure_11", rows, lambda: draw(measured))
+    rows += [
+        {"case": case, "n": "exponent", "seconds": f"{growth_exponent(times):.2f}"} for case, times in measured.items()
+    ]
+    looks = {case: (NAMES[case], COLOURS[case], MARKERS[case]) for case in measured}
+    publish(options, "figure_11", rows, lambda: cost_figure(measured, looks, TITLE))
 
 
 if __name__ == "__main__":

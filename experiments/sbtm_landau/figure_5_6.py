@@ -13,9 +13,7 @@ from __future__ import annotations
 import statistics
 import time
 
-import numpy as np
 import torch
-from matplotlib.figure import Figure
 from study import CASES, COLOURS, MARKERS, NAMES
 
 from graphlandau.config import compose
@@ -23,12 +21,13 @@ from graphlandau.methods import LandauTransport
 from graphlandau.nn.reduce import expected_calls
 from graphlandau.problems import Problem
 from graphlandau.state import particle_state
-from graphlandau.study import publish, read_command_line
+from graphlandau.study import cost_figure, growth_exponent, publish, read_command_line
 
 SIZES = [100, 400, 1600, 6400, 25_600, 102_400]
 # Estimates that are not timed, since they may compile or choose more often, and those that are.
 CALLS = {"closed_form": (26, 25)}
 LONGEST = 60.0
+TITLE = "One estimate of the score, BKW in 3D"
 
 
 def estimator(case: str) -> tuple[LandauTransport, Problem]:
@@ -59,26 +58,6 @@ def seconds(case: str, n: int) -> float:
     return statistics.mean(times[skipped:]) if case in CALLS else statistics.median(times[skipped:])
 
 
-def exponent(times: dict[int, float]) -> float:
-    """Return the slope of the last three points on logarithmic axes."""
-    last = list(times.items())[-3:]
-    return float(np.polyfit(*np.log(np.array(last)).T, 1)[0])
-
-
-def draw(measured: dict[str, dict[int, float]]) -> Figure:
-    """Seconds against n."""
-    fig = Figure(figsize=(8, 5.5), layout="constrained")
-    ax = fig.subplots()
-    for case, times in measured.items():
-        label = f"{NAMES[case]}: $n^{{{exponent(times):.2f}}}$"
-        ax.loglog(*zip(*times.items(), strict=True), label=label, color=COLOURS[case], marker=MARKERS[case])
-    ax.set_xlabel("particles $n$")
-    ax.set_ylabel("seconds")
-    ax.set_title("One estimate of the score, BKW in 3D")
-    ax.legend()
-    return fig
-
-
 def main() -> None:
     options = read_command_line(__doc__, __file__, SIZES, [100, 200, 400])
     measured: dict[str, dict[int, float]] = {case: {} for case in CASES}
@@ -89,8 +68,11 @@ def main() -> None:
                 times[n] = seconds(case, n)
                 rows.append({"case": case, "n": n, "seconds": f"{times[n]:.3g}", "threads": torch.get_num_threads()})
                 print(f"{case:<16}{n:>8,}  {times[n]:.3g} s", flush=True)
-    rows += [{"case": case, "n": "exponent", "seconds": f"{exponent(times):.2f}"} for case, times in measured.items()]
-    publish(options, "figure_5_6", rows, lambda: draw(measured))
+    rows += [
+        {"case": case, "n": "exponent", "seconds": f"{growth_exponent(times):.2f}"} for case, times in measured.items()
+    ]
+    looks = {case: (NAMES[case], COLOURS[case], MARKERS[case]) for case in measured}
+    publish(options, "figure_5_6", rows, lambda: cost_figure(measured, looks, TITLE))
 
 
 if __name__ == "__main__":

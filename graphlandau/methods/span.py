@@ -138,9 +138,8 @@ class SpanSolver:
         total = torch.zeros(count, self.model.d, dtype=torch.float64, device=x.device)
         for a in range(self.model.d):
             for b in range(a + 1):
-                gradient = self.model.features.value_and_mean_gradient(x, matrix[:, a, b].contiguous(), count)[
-                    1
-                ].double()
+                entries = matrix[:, a, b].contiguous()
+                gradient = self.model.features.value_and_mean_gradient(x, entries, count)[1].double()
                 total[:, a] += gradient[:, b]
                 if a != b:
                     total[:, b] += gradient[:, a]
@@ -174,9 +173,12 @@ class SpanSolver:
 
         start = min(starts, key=lambda weights: evaluate(weights)[0])
 
+        def at(y: np.ndarray) -> Tensor:
+            move = torch.linalg.solve_triangular(lower.T, torch.from_numpy(y).to(lower)[:, None], upper=True)
+            return start + move[:, 0]
+
         def whitened(y: np.ndarray) -> tuple[float, np.ndarray]:
-            move = torch.linalg.solve_triangular(lower.T, torch.from_numpy(y).to(lower)[:, None], upper=True)[:, 0]
-            value, gradient = evaluate(start + move)
+            value, gradient = evaluate(at(y))
             gradient = torch.linalg.solve_triangular(lower, gradient[:, None], upper=False)[:, 0]
             return value, gradient.cpu().numpy()
 
@@ -188,10 +190,7 @@ class SpanSolver:
             method="L-BFGS-B",
             options={"maxiter": MOST_ITERATIONS, "ftol": 10 * eps, "gtol": 10 * eps},
         )
-        return (
-            start
-            + torch.linalg.solve_triangular(lower.T, torch.from_numpy(found.x).to(lower)[:, None], upper=True)[:, 0]
-        )
+        return at(found.x)
 
 
 class _Field(nn.Module):
@@ -246,5 +245,6 @@ class _Quadratic(NamedTuple):
     def minimiser(self, ridge: float) -> Tensor:
         """Minimiser for a ridge on the features."""
         form = self._definite()
-        form.diagonal()[: self.cut] += ridge if self.cut else 0.0
+        if self.cut:
+            form.diagonal()[: self.cut] += ridge
         return -torch.linalg.solve(form, self.linear)
