@@ -54,14 +54,18 @@ def row(name: str, case: str, run: RunRecord) -> Mapping[str, Any]:
 
 
 def main() -> None:
+    options = command_line(__doc__, __file__, "*")
+    # The figures of an example have their runs in a folder of its name.
+    home = options.runs.parent if options.runs.name == "*" else options.runs
     rows = []
     for name, cases, more, suffix in EXAMPLES:
-        options = command_line(__doc__, __file__, name)
+        options.runs = home / name
         found = records(example_runs(name, cases, options.smoke, *more, suffix=suffix), options)
         rows += [row(name, case, found[case + suffix]) for case in cases]
-    options.out.mkdir(parents=True, exist_ok=True)
-    write_csv(options.out / "examples.csv", rows)
-    print(options.out / "examples.csv")
+    out = home if options.smoke and options.out.name == "*" else options.out
+    out.mkdir(parents=True, exist_ok=True)
+    write_csv(out / "examples.csv", rows)
+    print(out / "examples.csv")
 
 
 if __name__ == "__main__":
