@@ -84,10 +84,9 @@ def example(
     options: argparse.Namespace,
     *more: str,
     suffix: str = "",
-    may_fail: bool = False,
 ) -> dict[str, RunRecord]:
     """Return the records of an example of the paper for some cases; what is not finished is run."""
-    return records(example_runs(name, cases, options.smoke, *more, suffix=suffix), options, may_fail=may_fail)
+    return records(example_runs(name, cases, options.smoke, *more, suffix=suffix), options)
 
 
 def with_failures(runs: Runs, options: argparse.Namespace) -> tuple[dict[str, RunRecord], dict[str, str]]:

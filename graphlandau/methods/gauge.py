@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import torch
 from jaxtyping import Float
 from torch import Tensor
+
+from graphlandau.diagnostics import average
 
 __all__ = ["score_gauge"]
 
@@ -17,9 +18,8 @@ def score_gauge(
     :math:`\langle s \rangle = 0` and :math:`\langle v \cdot s \rangle = -d`, as of :math:`\nabla \log f` by partial
     integration. The Landau drift of ``s`` is that of ``u``.
     """
-    x, y = v.double(), u.double()
-    share = torch.full_like(x[:, 0], 1 / x.size(0)) if weight is None else weight.double() / weight.double().sum()
-    mean_x, mean_y = share @ x, share @ y
+    x, y, w = v.double(), u.double(), None if weight is None else weight.double()
+    mean_x, mean_y = average(x, w), average(y, w)
     x, y = x - mean_x, y - mean_y
-    slope = -(v.size(1) + share @ (x * y).sum(1)) / (share @ (x * x).sum(1))
+    slope = -(v.size(1) + average((x * y).sum(1), w)) / average((x * x).sum(1), w)
     return -mean_y - slope * mean_x, slope

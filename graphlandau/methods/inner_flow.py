@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from graphlandau.diagnostics import average
 from graphlandau.nn.conv import LandauDrift
 
 __all__ = ["INNER_INTEGRATORS", "Flow", "InnerFlow", "segment_to_singular"]
@@ -106,7 +107,6 @@ class InnerFlow:
             first: Field, Jacobian and drift at ``v``, if they are known.
         """
         h = tau / self.steps
-        share = torch.full_like(v[:, 0], 1 / v.size(0)) if weight is None else weight / weight.sum()
 
         def stage(at: Tensor) -> Stage:
             u, jacobian = field(at)
@@ -118,7 +118,7 @@ class InnerFlow:
             u, jacobian, drift = first
             begin = Stage(u, drift, self.drift.jacobian(v, u, jacobian, batch=batch, weight=weight))
         eye = torch.eye(v.size(1), dtype=v.dtype, device=v.device)
-        action, growth, factors = v.new_zeros(()), torch.zeros_like(share), []
+        action, growth, factors = v.new_zeros(()), torch.zeros_like(v[:, 0]), []
         for _ in range(self.steps):
             begin = stage(v) if begin is None else begin
             stages, weights = self._stages(begin, stage, v, h)
@@ -131,7 +131,7 @@ class InnerFlow:
                     tangent = eye + (h if k == 3 else 0.5 * h) * previous
                 previous = at.jacobian @ tangent
                 step, derivative = step + part * at.drift, derivative + part * previous
-                action = action - h * part * (share * (at.u * at.drift).sum(1)).sum()
+                action = action - h * part * average((at.u * at.drift).sum(1), weight)
                 growth = growth + h * part * at.jacobian.diagonal(dim1=1, dim2=2).sum(-1)
             v = v + h * step
             factors.append(eye + h * derivative)

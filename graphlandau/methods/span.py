@@ -171,14 +171,14 @@ class SpanSolver:
                 return OUT_OF_REACH, torch.zeros_like(weights)
             return float(value), gradient
 
-        start = min(starts, key=lambda weights: evaluate(weights)[0])
+        (best, slope), start = min(((evaluate(weights), weights) for weights in starts), key=lambda found: found[0][0])
 
         def at(y: np.ndarray) -> Tensor:
             move = torch.linalg.solve_triangular(lower.T, torch.from_numpy(y).to(lower)[:, None], upper=True)
             return start + move[:, 0]
 
         def whitened(y: np.ndarray) -> tuple[float, np.ndarray]:
-            value, gradient = evaluate(at(y))
+            value, gradient = evaluate(at(y)) if y.any() else (best, slope)
             gradient = torch.linalg.solve_triangular(lower, gradient[:, None], upper=False)[:, 0]
             return value, gradient.cpu().numpy()
 
@@ -224,10 +224,6 @@ class _Quadratic(NamedTuple):
         form, cut = self._definite(), self.cut
         shared = (form[:cut, cut:] * torch.linalg.solve(form[cut:, cut:], form[cut:, :cut]).T).sum(1)
         return max(float((form.diagonal()[:cut] - shared).mean()), torch.finfo(form.dtype).tiny)
-
-    def loss(self, weights: Tensor) -> Tensor:
-        """Loss of each of ``weights``, ``(L, M)``."""
-        return (weights * (weights @ self.gram + 2 * self.linear)).sum(-1)
 
     def _definite(self) -> Tensor:
         """The form with a weight on the direction it does not know: definite, and the minimiser is orthogonal to it."""
