@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +15,7 @@ from safetensors.torch import save
 from torch import Tensor
 from torch_geometric.data import Data
 
+from graphlandau.files import write_atomically
 from graphlandau.summary import machine_facts
 
 if TYPE_CHECKING:
@@ -24,10 +24,8 @@ if TYPE_CHECKING:
 __all__ = [
     "Checkpoint",
     "load_checkpoint",
-    "replace_durably",
     "save_checkpoint",
     "tensors_of",
-    "write_atomically",
 ]
 
 log = logging.getLogger(__name__)
@@ -91,20 +89,6 @@ class Checkpoint:
 def tensors_of(state: Data) -> dict[str, Tensor]:
     """Return the tensors of a state by their names."""
     return {key: value for key, value in state.to_dict().items() if torch.is_tensor(value)}
-
-
-def write_atomically(path: Path, content: bytes) -> None:
-    """Replace ``path`` by ``content``: written beside it, flushed to the disk, then renamed."""
-    temporary = path.with_name(f".{path.name}.tmp")
-    temporary.write_bytes(content)
-    replace_durably(temporary, path)
-
-
-def replace_durably(temporary: Path, path: Path) -> None:
-    """Flush ``temporary`` to the disk and let it take the place of ``path``."""
-    with open(temporary, "rb+") as file:
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
 
 
 def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:

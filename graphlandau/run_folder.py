@@ -15,7 +15,7 @@ import h5py
 from torch import Tensor
 
 import graphlandau
-from graphlandau.checkpoint import replace_durably, write_atomically
+from graphlandau.files import replace_durably, write_atomically
 
 try:
     import fcntl
@@ -27,6 +27,8 @@ __all__ = ["RunFolder"]
 
 class RunFolder:
     """``config.yaml``, ``metrics.csv``, ``summary.json``, ``snapshots.h5``, ``checkpoint/`` and ``figures/``.
+
+    A method that is trained before the run keeps its files in ``training/``.
 
     A process that is killed leaves every file complete: whole files are written beside and renamed, rows
     of ``metrics.csv`` are appended by one write each. What was written after the last checkpoint is taken
@@ -41,6 +43,7 @@ class RunFolder:
         self.summary = path / "summary.json"
         self.snapshots = path / "snapshots.h5"
         self.checkpoint = path / "checkpoint" / "latest.safetensors"
+        self.training = path / "training"
         self._created: list[Path] = []
         self._lock: int | None = None
 

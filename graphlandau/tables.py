@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from graphlandau.checkpoint import write_atomically
+from graphlandau.files import write_atomically
 
 __all__ = ["aligned", "main_numbers", "write_csv"]
 

@@ -5,7 +5,8 @@ import h5py
 import pytest
 import torch
 
-from graphlandau.checkpoint import Checkpoint, load_checkpoint, save_checkpoint, write_atomically
+from graphlandau.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from graphlandau.files import write_atomically
 from graphlandau.run_folder import RunFolder
 
 
