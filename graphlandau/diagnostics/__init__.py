@@ -17,6 +17,7 @@ from graphlandau.diagnostics.equilibrium import (
 )
 from graphlandau.diagnostics.errors import covariance_error, relative_fisher_divergence
 from graphlandau.diagnostics.moments import average, covariance, energy, fourth_moment, mass, momentum
+from graphlandau.diagnostics.trajectories import relative_trajectory_error
 
 __all__ = [
     "average",
@@ -38,6 +39,7 @@ __all__ = [
     "momentum",
     "relative_fisher_divergence",
     "relative_l2_error",
+    "relative_trajectory_error",
     "scott_bandwidth",
     "temperature",
 ]

@@ -91,6 +91,32 @@ class BKWDensity(Density):
         polynomial = torch.where(polynomial > 0, polynomial, torch.ones_like(polynomial))
         return (2 * self.Q / polynomial - 1 / self.K) * v
 
+    def radial_mass(self, radius: Float[Tensor, " N"]) -> tuple[Float[Tensor, " N"], Float[Tensor, " N"]]:
+        r"""Mass inside and outside of each radius, each to its own relative rounding.
+
+        With the regularised incomplete gamma function :math:`\gamma`,
+        :math:`F(r) = P \gamma(\tfrac d2, \tfrac{r^2}{2K}) + (1 - P) \gamma(\tfrac d2 + 1, \tfrac{r^2}{2K})`.
+        """
+        x, half = radius.square() / (2 * self.K), torch.tensor(self.d / 2, dtype=radius.dtype, device=radius.device)
+        inside = self.P * torch.special.gammainc(half, x) + (1 - self.P) * torch.special.gammainc(half + 1, x)
+        outside = self.P * torch.special.gammaincc(half, x) + (1 - self.P) * torch.special.gammaincc(half + 1, x)
+        return inside, outside
+
+    def radius_of(
+        self, inside: Float[Tensor, " N"], outside: Float[Tensor, " N"], *, start: Float[Tensor, " N"]
+    ) -> Float[Tensor, " N"]:
+        """Radius with the mass ``inside`` it and ``outside`` of it, by bisection to rounding, from about ``start``."""
+        low, high = torch.zeros_like(start), 2 * start + math.sqrt(self.K)
+        while bool(((self.radial_mass(high)[1] > outside) & (self.radial_mass(high)[0] < inside)).any()):
+            high = 2 * high
+        for _ in range(60):  # from a few thermal speeds to 1e-16 of them
+            middle = 0.5 * (low + high)
+            mass = self.radial_mass(middle)
+            # The smaller of the two masses has the digits.
+            beyond = torch.where(inside < 0.5, mass[0] >= inside, mass[1] <= outside)
+            low, high = torch.where(beyond, low, middle), torch.where(beyond, middle, high)
+        return 0.5 * (low + high)
+
     def entropy(self) -> float:
         r""":math:`H = |S^{d-1}| \int_0^\infty f \log f \, r^{d-1} dr` by adaptive quadrature, to 1e-12."""
         log_norm = -0.5 * self.d * math.log(2 * math.pi * self.K)
@@ -174,6 +200,23 @@ class BKW(Problem):
     def density(self, t: float) -> BKWDensity:
         """Exact solution at time ``t``; ``ValueError`` before the first time at which it is non-negative."""
         return BKWDensity(self.d, self._shape("t", t))
+
+    def characteristics(self, v0: Float[Tensor, "N d"], t: float) -> Float[Tensor, "N d"] | None:
+        r"""Exact characteristics, without time integration.
+
+        The exact drift is radial and carries mass, so a particle keeps the share of the mass inside its radius:
+        :math:`F_t(|v|) = F_{t_{\text{start}}}(|v_0|)`, in the direction of :math:`v_0`.
+
+        Raises:
+            ValueError: If ``v0`` does not have the problem's dimension, or ``t`` is before the first time.
+        """
+        radius = require_dimension("v0", v0, self.d).double().norm(dim=1)
+        start, end = self.density(self.t_start), self.density(t)
+        if start is None or end is None:  # a subclass may know it at some times only
+            return None
+        moved = end.radius_of(*start.radial_mass(radius), start=radius)
+        # A particle at rest at the origin stays there.
+        return v0 * torch.where(radius > 0, moved / radius.clamp_min(1e-300), 1.0).to(v0.dtype)[:, None]
 
     def _shape(self, name: str, t: float) -> float:
         t = require_number(name, t)

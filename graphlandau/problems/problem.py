@@ -113,6 +113,16 @@ class Problem:
         """Exact solution at ``t``; in this class ``initial`` at ``t_start`` and ``None`` at other times."""
         return self.initial if t == self.t_start else None
 
+    def characteristics(self, v0: Float[Tensor, "N d"], t: float) -> Float[Tensor, "N d"] | None:
+        r"""Where the exact drift carries particles from ``t_start`` to ``t``; in this class ``None``: not known.
+
+        .. math::
+            \frac{d v}{d t} = -\int A(v - w) (\nabla \log f(t, v) - \nabla \log f(t, w)) f(t, w) \, dw
+
+        with the exact solution on the right, not with that of a sample.
+        """
+        return None
+
     def covariance(self, t: float, initial: Float[Tensor, "d d"] | None = None) -> Float[Tensor, "d d"] | None:
         r"""Exact covariance (about the mean) at time ``t`` for ``gamma = 0`` and any initial density.
 
