@@ -2,6 +2,7 @@
 
 from graphlandau.nn.conv import BlobScore, EquivariantConv, JKOAction, LandauDrift
 from graphlandau.nn.equivariance import equivariance_error, require_equivariant
+from graphlandau.nn.flow import FlowMap
 from graphlandau.nn.score import (
     ClosedFormScore,
     GaussianScore,
@@ -9,13 +10,17 @@ from graphlandau.nn.score import (
     MLPScore,
     ResidualScore,
     ScoreModel,
+    TimeScore,
     as_score_model,
 )
+from graphlandau.nn.time_field import TimeField, as_time_field
+from graphlandau.nn.time_mlp import TimeMLP
 
 __all__ = [
     "BlobScore",
     "ClosedFormScore",
     "EquivariantConv",
+    "FlowMap",
     "GNNScore",
     "GaussianScore",
     "JKOAction",
@@ -23,7 +28,11 @@ __all__ = [
     "MLPScore",
     "ResidualScore",
     "ScoreModel",
+    "TimeField",
+    "TimeMLP",
+    "TimeScore",
     "as_score_model",
+    "as_time_field",
     "equivariance_error",
     "require_equivariant",
 ]

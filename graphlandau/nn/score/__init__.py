@@ -5,6 +5,7 @@ from graphlandau.nn.score.closed_form import ClosedFormScore
 from graphlandau.nn.score.gnn import GNNScore
 from graphlandau.nn.score.mlp import MLPScore
 from graphlandau.nn.score.residual import ResidualScore
+from graphlandau.nn.score.time_score import TimeScore
 from graphlandau.nn.score.whitened import GaussianScore
 
 __all__ = [
@@ -15,5 +16,6 @@ __all__ = [
     "ResidualScore",
     "ScoreModel",
     "Solvable",
+    "TimeScore",
     "as_score_model",
 ]

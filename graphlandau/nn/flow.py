@@ -1,0 +1,147 @@
+"""The characteristics of the Landau equation as one map of initial velocity and time."""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from graphlandau.nn.time_field import TimeField, as_time_field
+from graphlandau.validation import require_integer, require_number, require_one_of, require_positive
+
+__all__ = ["FlowMap"]
+
+# Particles that go through the network at once when a trained flow is queried: bounds the memory.
+CHUNK = 100_000
+
+
+class FlowMap(nn.Module):
+    r"""Where a particle that starts at :math:`v_0` is at time :math:`t`: a neural particle simulator.
+
+    .. math::
+        \Phi(v_0, t) = v_0 + \tau \, \sigma \, g(x, \tau), \qquad x = \frac{v_0 - m}{\sigma}, \qquad
+        \tau = \frac{t - t_{\text{start}}}{t_{\text{end}} - t_{\text{start}}}
+
+    so that :math:`\Phi(v_0, t_{\text{start}}) = v_0` exactly, whatever the network :math:`g`. With
+    ``initial="penalty"`` the map is :math:`m + \sigma g(x, \tau)` and has to learn that (the paper does not say how it
+    is imposed). ``condition`` sets :math:`m` and :math:`\sigma`, mean and thermal speed, which collisions conserve.
+    Dimensionless.
+
+    Args:
+        network: Field :math:`g`: a :class:`~graphlandau.nn.TimeField`, or any ``nn.Module`` from velocities
+            :math:`(N, d)` and times :math:`(N,)` to :math:`(N, d)`.
+        d: Velocity dimensions.
+        t_start: First time.
+        t_end: Last time; the map is not defined after it.
+        initial: ``"exact"`` or ``"penalty"``.
+
+    Shapes:
+        - **v0**: :math:`(*, d)`; **t**: anything that broadcasts against :math:`(*)`, as in
+          :class:`~graphlandau.nn.TimeField`; **output**: :math:`(*, d)`
+
+    Raises:
+        ValueError: If ``t_end`` is not after ``t_start``, ``initial`` is unknown, or the network does not fit.
+
+    Example:
+        >>> from graphlandau.nn import TimeMLP
+        >>> _ = torch.manual_seed(0)
+        >>> flow = FlowMap(TimeMLP(2), d=2, t_start=0.0, t_end=5.0)
+        >>> v0 = torch.randn(1000, 2)
+        >>> torch.equal(flow.at(v0, 0.0), v0), flow.at(v0, 3.7).shape
+        (True, torch.Size([1000, 2]))
+        >>> flow.at(v0, 5.5)
+        Traceback (most recent call last):
+        ValueError: 't' must be in [0, 5], the times the flow was built for (got 5.5)
+
+    Reference: arXiv:2603.10874, Eq. (2.9) and Section 2.3.
+    """
+
+    mean: Tensor
+    scale: Tensor
+
+    def __init__(self, network: nn.Module, d: int, t_start: float, t_end: float, *, initial: str = "exact") -> None:
+        super().__init__()
+        self.d = require_integer("d", d, minimum=2)
+        self.t_start, self.t_end = require_number("t_start", t_start), require_number("t_end", t_end)
+        if self.t_end <= self.t_start:
+            raise ValueError(f"'t_end' must be after t_start = {self.t_start:g} (got {self.t_end:g})")
+        self.initial = require_one_of("initial", initial, ("exact", "penalty"))
+        self.network: TimeField = as_time_field(network, d, "flow")
+        self.register_buffer("mean", torch.zeros(d, dtype=torch.float64))
+        self.register_buffer("scale", torch.ones((), dtype=torch.float64))
+
+    def condition(self, mean: Float[Tensor, " d"], temperature: float) -> None:
+        """Take the mean velocity and the temperature of the plasma."""
+        self.mean.copy_(mean)
+        self.scale.fill_(require_positive("temperature", temperature) ** 0.5)
+
+    def elapsed(self, t: Tensor) -> Tensor:
+        r"""Fraction :math:`\tau` of the interval."""
+        return (t - self.t_start) / (self.t_end - self.t_start)
+
+    def forward(self, v0: Float[Tensor, "*n d"], t: Tensor) -> Float[Tensor, "*n d"]:
+        """Velocity at ``t`` of the particle that starts at ``v0``."""
+        mean, scale, tau = self.mean.to(v0), self.scale.to(v0), self.elapsed(t)
+        g = self.network((v0 - mean) / scale, tau)
+        return v0 + tau[..., None] * scale * g if self.initial == "exact" else mean + scale * g
+
+    def value_and_rate(
+        self, v0: Float[Tensor, "*n d"], t: Tensor
+    ) -> tuple[Float[Tensor, "*n d"], Float[Tensor, "*n d"]]:
+        r"""Velocity and acceleration :math:`\partial_t \Phi`, by forward-mode differentiation."""
+        mean, scale, tau = self.mean.to(v0), self.scale.to(v0), self.elapsed(t)
+        g, rate = self.network.value_and_rate((v0 - mean) / scale, tau)
+        if self.initial == "exact":
+            g, rate = tau[..., None] * g, g + tau[..., None] * rate
+            value = v0 + scale * g
+        else:
+            value = mean + scale * g
+        return value, scale * rate / (self.t_end - self.t_start)
+
+    def value_and_jacobian(
+        self, v0: Float[Tensor, "*n d"], t: Tensor
+    ) -> tuple[Float[Tensor, "*n d"], Float[Tensor, "*n d d"]]:
+        r"""Velocity and :math:`\nabla_{v_0} \Phi`."""
+        mean, scale, tau = self.mean.to(v0), self.scale.to(v0), self.elapsed(t)
+        g, jacobian = self.network.value_and_jacobian((v0 - mean) / scale, tau)
+        if self.initial == "penalty":
+            return mean + scale * g, jacobian
+        eye = torch.eye(self.d, dtype=v0.dtype, device=v0.device)
+        return v0 + tau[..., None] * scale * g, eye + tau[..., None, None] * jacobian
+
+    @torch.no_grad()
+    def at(self, v0: Float[Tensor, "N d"], t: float) -> Float[Tensor, "N d"]:
+        """Velocities at one time ``t``, no steps between: any number of particles, without gradients.
+
+        Raises:
+            ValueError: If ``t`` is outside the interval, or ``v0`` is not :math:`(N, d)`.
+        """
+        time = self._time(v0, t)
+        return torch.cat([self.forward(part, time) for part in v0.split(CHUNK)])
+
+    @torch.no_grad()
+    def at_with_log_det(self, v0: Float[Tensor, "N d"], t: float) -> tuple[Float[Tensor, "N d"], Float[Tensor, " N"]]:
+        r"""Velocities at ``t`` and :math:`\log \det \nabla \Phi`, ``nan`` for a particle where the map is folded.
+
+        Raises:
+            ValueError: As :meth:`at`.
+        """
+        time = self._time(v0, t)
+        values, log_dets = [], []
+        for part in v0.split(CHUNK):
+            value, jacobian = self.value_and_jacobian(part, time)
+            determinant = torch.linalg.slogdet(jacobian)
+            values.append(value)
+            log_dets.append(torch.where(determinant.sign > 0, determinant.logabsdet, torch.nan))
+        return torch.cat(values), torch.cat(log_dets)
+
+    def _time(self, v0: Tensor, t: float) -> Tensor:
+        require_number("t", t)
+        # Times of a run are sums of steps: one that means to be the last may miss it by rounding.
+        slack = 1e-9 * (self.t_end - self.t_start)
+        if not self.t_start - slack <= t <= self.t_end + slack:
+            interval = f"[{self.t_start:g}, {self.t_end:g}]"
+            raise ValueError(f"'t' must be in {interval}, the times the flow was built for (got {t:g})")
+        if v0.dim() != 2 or v0.size(1) != self.d:
+            raise ValueError(f"'v0' must have shape (N, {self.d}) (got {tuple(v0.shape)})")
+        return torch.tensor(t, dtype=v0.dtype, device=v0.device)

@@ -1,0 +1,114 @@
+"""A score at all times of an interval, by one network of velocity and time."""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from graphlandau.nn.score.base import ScoreModel
+from graphlandau.nn.time_field import TimeField, as_time_field
+from graphlandau.validation import require_integer, require_number, require_one_of, require_positive
+
+__all__ = ["TimeScore"]
+
+
+class TimeScore(nn.Module):
+    r"""Score :math:`s(v, t) \approx \nabla_v \log f(t, v)` for all :math:`t` of an interval.
+
+    .. math::
+        s(v, t) = \frac{g(x, \tau) - x}{\sigma}, \qquad x = \frac{v - m}{\sigma}, \qquad
+        \tau = \frac{t - t_{\text{start}}}{t_{\text{end}} - t_{\text{start}}}
+
+    with mean :math:`m` and thermal speed :math:`\sigma` of the plasma, which collisions conserve (``condition``): the
+    Maxwellian to which they lead is :math:`g = 0`, and the network learns the departure from it. With ``base="none"``
+    the :math:`-x` is left out, as in the paper. :meth:`at` gives the score model of one time. Dimensionless.
+
+    Args:
+        network: Field :math:`g`, see :class:`~graphlandau.nn.FlowMap`.
+        d: Velocity dimensions.
+        t_start: First time.
+        t_end: Last time.
+        base: ``"maxwellian"`` or ``"none"``.
+
+    Shapes:
+        - **v**: :math:`(*, d)`; **t**: anything that broadcasts against :math:`(*)`; **score**: :math:`(*, d)`;
+          **Jacobian**: :math:`(*, d, d)`
+
+    Raises:
+        ValueError: If ``t_end`` is not after ``t_start``, ``base`` is unknown, or the network does not fit.
+
+    Reference: arXiv:2603.10874, Section 2.3.
+    """
+
+    mean: Tensor
+    scale: Tensor
+
+    def __init__(self, network: nn.Module, d: int, t_start: float, t_end: float, *, base: str = "maxwellian") -> None:
+        super().__init__()
+        self.d = require_integer("d", d, minimum=2)
+        self.t_start, self.t_end = require_number("t_start", t_start), require_number("t_end", t_end)
+        if self.t_end <= self.t_start:
+            raise ValueError(f"'t_end' must be after t_start = {self.t_start:g} (got {self.t_end:g})")
+        self.base = require_one_of("base", base, ("maxwellian", "none"))
+        self.network: TimeField = as_time_field(network, d, "score")
+        self.register_buffer("mean", torch.zeros(d, dtype=torch.float64))
+        self.register_buffer("scale", torch.ones((), dtype=torch.float64))
+
+    def condition(self, mean: Float[Tensor, " d"], temperature: float) -> None:
+        """Take the mean velocity and the temperature of the plasma."""
+        self.mean.copy_(mean)
+        self.scale.fill_(require_positive("temperature", temperature) ** 0.5)
+
+    def forward(self, v: Float[Tensor, "*n d"], t: Tensor) -> Float[Tensor, "*n d"]:
+        """Score at ``v`` and ``t``."""
+        x, tau, scale = self._inputs(v, t)
+        g = self.network(x, tau)
+        return (g - x if self.base == "maxwellian" else g) / scale
+
+    def value_and_jacobian(
+        self, v: Float[Tensor, "*n d"], t: Tensor
+    ) -> tuple[Float[Tensor, "*n d"], Float[Tensor, "*n d d"]]:
+        """Score and Jacobian in the velocity, in one pass."""
+        x, tau, scale = self._inputs(v, t)
+        g, jacobian = self.network.value_and_jacobian(x, tau)
+        if self.base == "maxwellian":
+            g, jacobian = g - x, jacobian - torch.eye(self.d, dtype=v.dtype, device=v.device)
+        return g / scale, jacobian / scale.square()
+
+    def value_and_divergence(
+        self, v: Float[Tensor, "*n d"], t: Tensor
+    ) -> tuple[Float[Tensor, "*n d"], Float[Tensor, "*n"]]:
+        """Score and divergence in one pass."""
+        s, jacobian = self.value_and_jacobian(v, t)
+        return s, jacobian.diagonal(dim1=-2, dim2=-1).sum(-1)
+
+    def at(self, t: float) -> ScoreModel:
+        """The score model of time ``t``; it shares the weights.
+
+        Raises:
+            ValueError: If ``t`` is outside the interval.
+        """
+        slack = 1e-9 * (self.t_end - self.t_start)
+        if not self.t_start - slack <= require_number("t", t) <= self.t_end + slack:
+            interval = f"[{self.t_start:g}, {self.t_end:g}]"
+            raise ValueError(f"'t' must be in {interval}, the times the score was built for (got {t:g})")
+        return _ScoreAt(self, t)
+
+    def _inputs(self, v: Tensor, t: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        scale = self.scale.to(v)
+        return (v - self.mean.to(v)) / scale, (t - self.t_start) / (self.t_end - self.t_start), scale
+
+
+class _ScoreAt(ScoreModel):
+    """One time of a :class:`TimeScore`."""
+
+    def __init__(self, score: TimeScore, t: float) -> None:
+        super().__init__()
+        self.score, self.d, self.t = score, score.d, t
+
+    def forward(self, v: Tensor) -> Tensor:
+        return self.score(v, torch.tensor(self.t, dtype=v.dtype, device=v.device))
+
+    def value_and_jacobian(self, v: Tensor) -> tuple[Tensor, Tensor]:
+        return self.score.value_and_jacobian(v, torch.tensor(self.t, dtype=v.dtype, device=v.device))
