@@ -160,8 +160,15 @@ def _resume(given: Mapping[str, list[str]]) -> int:
             print(f"{folder.path} is finished at t = {summary['t']:g}; a later --t_end would continue it")
             drawn = any(folder.path.glob("figures/*.png"))
             return _draw(folder.path) if config.options.figures and not drawn else 0
+        before = folder.config.read_text(encoding="utf-8")
         folder.reopen(config.to_yaml())
-        return _execute(simulation, config)
+        try:
+            return _execute(simulation, config)
+        except ValueError:  # refused, before anything was done
+            folder.reopen(before)
+            if summary is not None:
+                folder.write_summary(summary)
+            raise
     finally:
         folder.close()
 
@@ -179,6 +186,8 @@ def _execute(simulation: Simulation, config: RunConfig, new_in: Path | None = No
     try:
         result = simulation.run()
     except DivergedError as error:
+        if folder.training.exists() and not simulation.rows:
+            return _fail(f"{error}; the folder {folder.path} is kept", 1)
         if new_in is not None and simulation.step == 0:
             if not simulation.rows:
                 folder.discard()
@@ -190,12 +199,12 @@ def _execute(simulation: Simulation, config: RunConfig, new_in: Path | None = No
     except ValueError as error:
         if simulation.rows:
             return _fail(f"{error} (at step {simulation.step} of {simulation.steps}); once cured: {resume}", 1)
-        if new_in is not None:
+        if new_in is not None and not folder.training.exists():
             folder.discard()
         raise
     except Exception as error:  # a full disk or memory, or whatever a user's own classes raise
         reason = _first_line(error)
-        if new_in is not None and not simulation.rows:
+        if new_in is not None and not simulation.rows and not folder.training.exists():
             folder.discard()
             return _fail(f"the run could not start ({reason})", 2)
         return _fail(f"{reason} at step {simulation.step} of {simulation.steps}; once cured: {resume}", 1)

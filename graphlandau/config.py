@@ -17,7 +17,9 @@ from jsonargparse import ArgumentParser
 
 import graphlandau
 from graphlandau.arguments import FLAGS, METHOD_OPTIONS, describe_type, known_keys, parse_values, read_yaml
-from graphlandau.nn.score import as_score_model
+from graphlandau.certify import Certificate
+from graphlandau.methods import Method
+from graphlandau.nn.time_field import as_time_field
 from graphlandau.presets import GROUPS, Choice, choose, construct, import_class, preset_label, preset_names, suggest
 from graphlandau.problems import Problem
 from graphlandau.simulation import Simulation, require_device, require_seed
@@ -26,8 +28,13 @@ from graphlandau.validation import require_integer
 __all__ = ["RunConfig", "RunOptions", "compose", "help_text", "run_parser"]
 
 # Constructor arguments that the run itself fills in; they are no keys.
-FILLED_IN: dict[str, set[str | int]] = {"problem": set(), "method": {"score", "seed"}, "score": {"d", "seed"}}
-DEFAULT_SCORE = "closed_form"
+FILLED_IN: dict[str, set[str | int]] = {
+    "problem": set(),
+    "method": {"score", "flow", "seed"},
+    "score": {"d", "seed"},
+    "flow": {"d", "seed"},
+}
+DEFAULT_FLOW = "time_mlp"
 
 
 @dataclass
@@ -47,6 +54,7 @@ class RunOptions:
         metrics_every: Steps between two rows of metrics.csv.
         checkpoint_every: Steps between two checkpoints.
         floors: Whether to measure the density errors of the exact score and of fresh exact samples too.
+        certificate: Whether to follow the score of the density that the particles really have, and the bounds by it.
         figures: Whether to draw the figures at the end.
     """
 
@@ -62,6 +70,7 @@ class RunOptions:
     metrics_every: int = 1
     checkpoint_every: int = 25
     floors: bool = True
+    certificate: bool = False
     figures: bool = True
 
 
@@ -110,7 +119,8 @@ class RunConfig:
     @property
     def labels(self) -> dict[str, str | None]:
         """Names of problem, method and score for summaries and titles."""
-        return {g: preset_label(g, self.choices[g]) if g in self.choices else None for g in GROUPS}
+        names = [g for g in GROUPS if g != "flow" or g in self.choices]
+        return {g: preset_label(g, self.choices[g]) if g in self.choices else None for g in names}
 
     def to_yaml(self) -> str:
         """Return the text of ``config.yaml``; it leaves the folder out, so that a rerun takes a new one."""
@@ -130,7 +140,10 @@ class RunConfig:
         torch.manual_seed(run.seed)
         filled: dict[str, Any] = {"d": self.problem.d, "seed": run.seed}
         if "score" in self.choices:
-            filled["score"] = as_score_model(self._build("score", filled), self.problem.d)
+            as_score = _method(self.choices).as_score
+            filled["score"] = as_score(self._build("score", filled), self.problem.d)
+        if "flow" in self.choices:
+            filled["flow"] = as_time_field(self._build("flow", filled), self.problem.d, "flow")
         method = self._build("method", filled)
         return Simulation(
             self.problem,
@@ -145,6 +158,7 @@ class RunConfig:
             metrics_every=run.metrics_every,
             checkpoint_every=run.checkpoint_every,
             floors=run.floors,
+            callbacks=[Certificate(self.problem, method)] if run.certificate else [],
             labels=self.labels,
             **options,
         )
@@ -189,14 +203,17 @@ def compose(arguments: Mapping[str, list[str]]) -> RunConfig:
                     f"'{typed[0]}' is not a known key (got {options[typed[0]]!r}); did you mean '{group}'?"
                 )
             raise ValueError(f"'{group}' must be given (got none; {suggest('', preset_names(group))})")
-    if "score" not in _parameters("method", choices["method"]):
-        if "score" in command_line:
-            own = f"{choices['method'].label} has a score of its own"
-            raise ValueError(f"'score' must not be given, {own} (got {command_line['score']!r})")
-        choices.pop("score", None)
-    elif "score" not in choices:
-        choices["score"] = choose("score", DEFAULT_SCORE)  # the last group: the order stays
-    return _resolve(choices, options)
+    defaults = {"score": _method(choices).default_score, "flow": DEFAULT_FLOW}
+    reasons = {"score": "has a score of its own", "flow": "learns no flow"}
+    for group, default in defaults.items():
+        if group not in _parameters("method", choices["method"]):
+            if group in command_line:
+                own = f"{choices['method'].label} {reasons[group]}"
+                raise ValueError(f"'{group}' must not be given, {own} (got {command_line[group]!r})")
+            choices.pop(group, None)
+        elif group not in choices:
+            choices[group] = choose(group, default)
+    return _resolve({group: choices[group] for group in GROUPS if group in choices}, options)
 
 
 def _resolve(choices: dict[str, Choice], options: dict[str, Any]) -> RunConfig:
@@ -236,6 +253,10 @@ def _threads(threads: int | None) -> int:
     if require_integer("threads", threads, minimum=1) > most:
         raise ValueError(f"'threads' must be at most {most}, the processors of this machine (got {threads})")
     return threads
+
+
+def _method(choices: Mapping[str, Choice]) -> type[Method]:
+    return import_class("method", choices["method"].class_path)
 
 
 def _parameters(group: str, choice: Choice) -> Mapping[str, inspect.Parameter]:

@@ -48,6 +48,7 @@ class Metrics(Callback):
         """Remember the invariants of the first particles, unless a checkpoint has brought them back."""
         if not self.initial:
             v, weight = _velocities(run.state)
+            v = run.state.get("v0", v).double()  # a learned flow may miss its own start
             self.initial = {
                 "energy": energy(v, weight),
                 "momentum": momentum(v, weight),

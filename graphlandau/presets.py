@@ -35,7 +35,7 @@ __all__ = [
 ]
 
 # Groups of choices, each with the class that every choice of the group derives from.
-GROUPS: dict[str, type] = {"problem": Problem, "method": Method, "score": nn.Module}
+GROUPS: dict[str, type] = {"problem": Problem, "method": Method, "score": nn.Module, "flow": nn.Module}
 
 
 @dataclass

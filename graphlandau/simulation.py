@@ -25,6 +25,7 @@ from graphlandau.problems import Problem
 from graphlandau.run_folder import RunFolder
 from graphlandau.state import particle_state
 from graphlandau.summary import class_names, machine_facts, summarise
+from graphlandau.trajectory_errors import TrajectoryErrors
 from graphlandau.validation import require_integer, require_number, require_positive
 
 log = logging.getLogger(__name__)
@@ -117,6 +118,7 @@ class Simulation:
         self.metrics_every = require_integer("metrics_every", metrics_every, minimum=1)
         every = require_integer("checkpoint_every", checkpoint_every, minimum=1)
         self.callbacks = [Metrics(), *DensityErrors.where_known(problem, method, floors, self.seed)]
+        self.callbacks += TrajectoryErrors.where_known(problem)
         self.callbacks += [Snapshots(), Checkpoints(every), *callbacks, *([Progress()] if progress else [])]
         self.labels = class_names(problem, method) | dict(labels or {})
         self.folder = folder
@@ -149,6 +151,7 @@ class Simulation:
             checkpoint = None
             if self.folder is not None and self.folder.checkpoint.exists():
                 checkpoint = load_checkpoint(self.folder.checkpoint)
+            self.method.foresee(self.t_end, None if self.folder is None else self.folder.training)
             if checkpoint is None:
                 self._start()
             else:

@@ -1,5 +1,6 @@
 import json
 import os
+import re
 import subprocess
 import sys
 from importlib.metadata import version
@@ -13,11 +14,20 @@ import yaml
 from graphlandau import cli, plotting
 from graphlandau.callbacks import Checkpoints
 from graphlandau.checkpoint import load_checkpoint
-from graphlandau.methods import Blob
+from graphlandau.methods import Blob, Training
 
 RUN = (
     "run --problem bkw_2d --method blob --particles 60 --dt 0.02 --t_end 0.2"
     " --snapshots 3 --checkpoint_every 3 --figures false"
+)
+SIZES = {"width": 8, "depth": 1, "velocity_width": 6, "velocity_depth": 1, "time_width": 4}
+TRAINED_RUN = (
+    "run --problem bkw_2d --method pinn_pm --particles 60 --dt 0.05 --t_end 0.2 --snapshots 3 --checkpoint_every 3"
+    " --figures false --dtype float64 --method.iterations 25 --method.training_particles 30"
+    " --method.collocation_times 2 --method.save_every 10 --method.learning_rate 1e-2"
+)
+TRAINED_RUN += "".join(
+    f" --{group} time_mlp" + "".join(f" --{group}.{key} {n}" for key, n in SIZES.items()) for group in ("score", "flow")
 )
 
 
@@ -227,7 +237,7 @@ def test_full_disk_at_the_first_checkpoint_leaves_no_trace(graphlandau, here, mo
             raise OSError(28, "No space left on device")
         os.replace(temporary, path)
 
-    monkeypatch.setattr("graphlandau.checkpoint.replace_durably", full)
+    monkeypatch.setattr("graphlandau.files.replace_durably", full)
     status, _, err = graphlandau(f"{RUN} --out a")
     assert status == 2
     assert "could not start (OSError: [Errno 28] No space left on device)" in err
@@ -237,6 +247,143 @@ def test_full_disk_at_the_first_checkpoint_leaves_no_trace(graphlandau, here, mo
 def test_compiling_is_announced_for_sums_over_pairs_only(graphlandau):
     assert "compiled" not in graphlandau(f"{RUN} --out a")[2]
     assert "step 0 of 10: kernels are compiled" in graphlandau(f"{RUN} --backend dense --out b")[2]
+
+
+def files(folder):
+    """Contents of all files of a folder."""
+    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+def test_run_that_is_trained_first_keeps_what_it_learned(graphlandau, here):
+    status, out, err = graphlandau(f"{TRAINED_RUN} --out a --seed 4")
+    assert status == 0
+    assert "training: iteration 20 of 25" in err
+    assert out.startswith("bkw_2d · pinn_pm · time_mlp")
+    assert sorted(os.listdir("a/training")) == ["latest.safetensors", "losses.csv", "trained.safetensors"]
+    assert [line.split(",")[0] for line in (here / "a/training/losses.csv").read_text().split()] == [
+        "iteration", "10", "20", "25",
+    ]  # fmt: skip
+    summary = json.loads((here / "a/summary.json").read_text())
+    assert [summary[key] for key in ("method", "score", "flow")] == ["pinn_pm", "time_mlp", "time_mlp"]
+    assert graphlandau(f"{TRAINED_RUN} --out b --seed 4")[0] == 0
+    assert graphlandau("run --config a/config.yaml --out c")[0] == 0
+    for other in "bc":
+        assert torch.equal(particles(here / "a"), particles(here / other))
+    # Nothing is trained with a trained pair, for as many particles as one likes, by the flow or by the score.
+    trained = "--method.trained a/training/trained.safetensors"
+    status, _, err = graphlandau(f"{TRAINED_RUN} {trained} --out d --seed 4")
+    assert status == 0
+    assert "training:" not in err
+    assert not (here / "d/training").exists()
+    assert torch.equal(particles(here / "a"), particles(here / "d"))
+    assert graphlandau(f"{TRAINED_RUN} {trained} --method.transport score --particles 7 --out e")[0] == 0
+    assert particles(here / "e").shape == (7, 2)
+
+
+@pytest.mark.parametrize("iteration", [4, 17])
+def test_run_interrupted_while_it_trains_is_continued(graphlandau, here, monkeypatch, iteration):
+    graphlandau(f"{TRAINED_RUN} --out whole")
+    step = Training._step
+
+    def interrupt(self):
+        if self.iteration == iteration:
+            raise KeyboardInterrupt
+        return step(self)
+
+    monkeypatch.setattr(Training, "_step", interrupt)
+    status, _, err = graphlandau(f"{TRAINED_RUN} --out cut")
+    assert status == 130
+    assert err.splitlines()[-1] == "error: interrupted at step 0 of 4; continue with: graphlandau run --resume cut"
+    monkeypatch.setattr(Training, "_step", step)
+    status, _, err = graphlandau("run --resume cut")
+    assert status == 0
+    assert ("training continues from iteration 10 of 25" in err) == (iteration > 10)
+    assert torch.equal(particles(here / "cut"), particles(here / "whole"))
+
+
+def test_run_cannot_outlive_its_training(graphlandau, here):
+    """A later end is refused in one line, and the folder stays as it is: finished, and continued by nothing."""
+    graphlandau(f"{TRAINED_RUN} --out a")
+    before = files(here / "a")
+    status, _, err = graphlandau("run --resume a --t_end 0.3")
+    assert status == 2
+    assert err.splitlines()[-1] == "error: 't_end' must be 0.2, to which the flow was trained (got 0.3)"
+    assert files(here / "a") == before
+    status, out, _ = graphlandau("run --resume a")
+    assert status == 0
+    assert "a is finished at t = 0.2" in out
+
+
+def test_run_killed_in_training_keeps_its_end(graphlandau, here, monkeypatch):
+    """There is no checkpoint yet, but weights that were trained to t = 0.2."""
+    step = Training._step
+
+    def interrupt(self):
+        if self.iteration == 17:
+            raise KeyboardInterrupt
+        return step(self)
+
+    monkeypatch.setattr(Training, "_step", interrupt)
+    graphlandau(f"{TRAINED_RUN} --out a")
+    monkeypatch.setattr(Training, "_step", step)
+    before = files(here / "a")
+    status, _, err = graphlandau("run --resume a --t_end 0.3")
+    assert status == 2
+    assert "'t_end' must be 0.2" in err.splitlines()[-1]
+    assert files(here / "a") == before
+    assert graphlandau("run --resume a")[0] == 0
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_training_that_diverges_says_so_in_one_line(graphlandau, here, dtype):
+    line = f"{TRAINED_RUN} --method.learning_rate 1e30 --dtype {dtype} --out a"
+    status, _, err = graphlandau(line)
+    assert status == 1
+    assert re.search(r"training diverged at iteration \d of 25 .*learning_rate", err.splitlines()[-1])
+    assert os.listdir(here) == []  # it never came to a checkpoint
+
+
+def test_training_that_diverges_late_keeps_its_last_checkpoint(graphlandau, here, monkeypatch):
+    sample = Training._times
+
+    def broken(self):
+        times = sample(self)
+        return times * float("nan") if self.iteration == 17 else times
+
+    monkeypatch.setattr(Training, "_times", broken)
+    status, _, err = graphlandau(f"{TRAINED_RUN} --out a")
+    assert status == 1
+    assert "training diverged at iteration 17 of 25" in err.splitlines()[-1]
+    assert "those of iteration 10, kept in a/training/latest.safetensors" in err.splitlines()[-1]
+    assert err.splitlines()[-1].endswith("the folder a is kept")
+    monkeypatch.setattr(Training, "_times", sample)
+    assert graphlandau("run --resume a")[0] == 0
+
+
+def test_own_fields_are_found_in_the_current_folder(graphlandau, here, monkeypatch):
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    (here / "own_fields_here.py").write_text(
+        "import torch\n"
+        "class Field(torch.nn.Module):\n"
+        "    def __init__(self, d, width: int = 4):\n"
+        "        super().__init__()\n"
+        "        self.net = torch.nn.Sequential(\n"
+        "            torch.nn.Linear(d + 1, width), torch.nn.Tanh(), torch.nn.Linear(width, d)\n"
+        "        )\n"
+        "    def forward(self, v, t):\n"
+        "        return self.net(torch.cat([v, t[:, None]], dim=1))\n"
+    )
+    own = "--score own_fields_here.Field --score.width 5 --flow own_fields_here.Field"
+    line = TRAINED_RUN.partition(" --score")[0]
+    status, out, _ = graphlandau(f"{line} {own} --out a")
+    assert status == 0
+    assert "pinn_pm · Field" in out
+    trained = "--method.trained a/training/trained.safetensors"
+    assert graphlandau(f"{line} {own} {trained} --out b")[0] == 0
+    assert torch.equal(particles(here / "a"), particles(here / "b"))
+    status, _, err = graphlandau(f"{line} {trained} --out c")
+    assert status == 2
+    assert "'flow' must be the network that was trained in a/training/trained.safetensors" in err.splitlines()[-1]
 
 
 REFUSALS = [
@@ -256,6 +403,14 @@ REFUSALS = [
     (f"{RUN} --out new --particles 1", "'particles' must be an integer >= 2 (got 1)"),
     (f"{RUN} --out new --batch_size 1000", "'batch_size' must be at most the number of particles, 60 (got 1000)"),
     (f"{RUN} --out new --method.bandwith 1", "did you mean 'method.bandwidth'?"),
+    (f"{RUN} --out new --flow time_mlp", "'flow' must not be given, blob learns no flow (got 'time_mlp')"),
+    (
+        TRAINED_RUN.partition(" --score")[0] + " --out new --score mlp",
+        "'score' must map velocities (N, 2) and times (N,) to (N, 2) (MLPScore",
+    ),
+    (f"{TRAINED_RUN} --out new --method.iterations 0", "'method.iterations' must be an integer >= 1 (got 0)"),
+    (f"{TRAINED_RUN} --out new --method.trained no", "'trained' must be a file of trained networks (got no: "),
+    (f"{TRAINED_RUN} --out new --method.trained letters/love.txt", "'trained' must be a file of trained networks"),
     ("rum", "unknown command 'rum'"),
     ("plot", "plot takes one run folder"),
     ("plot letters", "letters"),
@@ -294,7 +449,7 @@ def test_run_that_diverges_keeps_its_checkpoint(graphlandau, here):
 def test_list_names_every_choice(graphlandau):
     status, out, _ = graphlandau("list")
     assert status == 0
-    for name in ("bkw_2d", "anisotropic_10d", "blob", "sbtm", "mlp", "closed_form", "moments", "keops"):
+    for name in ("bkw_2d", "anisotropic_10d", "blob", "sbtm", "pinn_pm", "mlp", "closed_form", "moments", "keops"):
         (line,) = [line for line in out.splitlines() if line.split()[:1] == [name]]
         assert len(line.split()) > 3
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 from torch_geometric.data import Data
@@ -54,6 +56,12 @@ class Blob(LandauTransport):
         if self.log_det == "none":
             return self.blob(state.v, weight=weight), None
         return self.blob.value_and_jacobian(state.v, weight=weight)
+
+    def score_field(self, state: Data) -> Callable[[Tensor], tuple[Tensor, Tensor]]:
+        """The field of the particles, each of which also feels its own kernel."""
+        v, weight = state.v.double(), state.get("weight")
+        weight = None if weight is None else weight.double()
+        return lambda x: self.blob.value_and_jacobian(v, weight=weight, at=x)
 
     @torch.no_grad()
     def entropy(self, state: Data) -> float | None:

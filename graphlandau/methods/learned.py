@@ -12,7 +12,7 @@ from torch_geometric.data import Data
 
 from graphlandau import objectives
 from graphlandau.methods.descent import Descent, subset
-from graphlandau.methods.transport import LandauTransport
+from graphlandau.methods.transport import LandauTransport, model_field
 from graphlandau.nn.score import ScoreModel, Solvable, as_score_model
 from graphlandau.nn.score.base import MOST_COUPLED
 from graphlandau.problems import Problem
@@ -159,6 +159,23 @@ class LearnedTransport(LandauTransport):
             bursts = self.initial_steps // INITIAL_BURST
             descent.run_while_better(lambda: descent.run(learners, INITIAL_BURST, loss), bursts, self.judgement(judges))
         return state
+
+    def require_score_field(self) -> None:
+        """Refuse a model that couples particles.
+
+        Raises:
+            ValueError: If the model is one.
+        """
+        super().require_score_field()
+        if not getattr(self.model, "pointwise", True):
+            raise ValueError(
+                "'certificate' needs a score model in which the velocity of a particle decides its score alone "
+                f"(got {type(self.model).__name__}, which couples particles)"
+            )
+
+    def score_field(self, state: Data) -> Callable[[Tensor], tuple[Tensor, Tensor]]:
+        """The model as it is now, in the precision of the particles."""
+        return model_field(self.model, state.v.dtype)
 
     def follow_schedule(self, descent: Descent, t: float) -> None:
         """Take the learning rate of the schedule at ``t``."""

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch_geometric.data import Data
 
+from graphlandau.nn.score import as_score_model
 from graphlandau.problems import Problem
 
 __all__ = ["Frame", "Method"]
@@ -32,7 +35,21 @@ class Frame:
 
 
 class Method(ABC):
-    """A transport scheme: ``initialise`` once, then ``evaluate`` and ``advance`` in turn."""
+    """A transport scheme: ``initialise`` once, then ``evaluate`` and ``advance`` in turn.
+
+    Attributes:
+        default_score: Name of the score model that a method with a ``score`` takes unless one is given.
+    """
+
+    default_score: ClassVar[str] = "closed_form"
+
+    @staticmethod
+    def as_score(module: nn.Module, d: int) -> nn.Module:
+        """Give a ``score`` the convention of this method; ``ValueError`` if it does not fit."""
+        return as_score_model(module, d)
+
+    def foresee(self, t_end: float, workspace: Path | None) -> None:  # noqa: B027
+        """Told first of all where the run ends, and a folder for files of its own; by default of no interest."""
 
     @abstractmethod
     def initialise(self, state: Data, problem: Problem) -> Data:

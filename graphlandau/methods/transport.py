@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
 from torch_geometric.data import Data
 
 from graphlandau.graphs import RandomBatches
-from graphlandau.integrators import INTEGRATORS
+from graphlandau.integrators import INTEGRATORS, Step
 from graphlandau.methods.method import Frame, Method
 from graphlandau.nn.conv import LandauDrift
+from graphlandau.nn.score import ScoreModel
 from graphlandau.problems import Problem
 from graphlandau.validation import require_integer, require_one_of
+from graphlandau.vectors import matvec
 
 __all__ = ["LandauTransport"]
 
@@ -86,6 +89,25 @@ class LandauTransport(Method):
         drift = self.drift(state.v, s, batch=batch, weight=state.get("weight"))
         return Frame(s, drift, jac_s, batch)
 
+    def require_score_field(self) -> None:
+        """Refuse what needs :meth:`score_field` if there is none; here, unless a subclass has overridden it.
+
+        Raises:
+            ValueError: If the score is not known as a field.
+        """
+        if type(self).score_field is LandauTransport.score_field:
+            raise ValueError(
+                "'certificate' needs the score as a function of one particle's velocity "
+                f"(got {type(self).__name__}, which has no 'score_field')"
+            )
+
+    def score_field(self, state: Data) -> Callable[[Tensor], tuple[Tensor, Tensor]]:
+        r"""The score that moves ``state``, as last evaluated: any velocities :math:`(N, d)` to values and Jacobian.
+
+        All in float64; the Jacobian can be differentiated once more. Known up to ``a + b v``, which moves no particle.
+        """
+        raise NotImplementedError
+
     def draw_batch(self, state: Data) -> Tensor | None:
         """Blocks inside which the particles move each other, ``None`` for all pairs; drawn after the score."""
         return None if self.batches is None else self.batches(Data(v=state.v)).batch
@@ -93,6 +115,13 @@ class LandauTransport(Method):
     @torch.no_grad()
     def advance(self, state: Data, frame: Frame, dt: float) -> Data:
         """Move the particles by one step, and their log-density with them."""
+        step = self._step(state, frame, dt)
+        log_f = None
+        if self.log_det != "none":
+            log_f = state.log_f - self._log_det(state, frame, step.at, dt)
+        return unchecked_state(step.v, state.t + dt, state.get("weight"), log_f)
+
+    def _step(self, state: Data, frame: Frame, dt: float) -> Step:
         weight = state.get("weight")
 
         def field(v: Tensor) -> Tensor:
@@ -101,27 +130,61 @@ class LandauTransport(Method):
                 return frame.drift
             return self.drift(v, frame.s, batch=frame.batch, weight=weight)
 
-        step = INTEGRATORS[self.integrator](state.v, field, dt)
-        log_f = None
-        if self.log_det != "none":
-            log_f = state.log_f - self._log_det(state, frame, step.at, dt)
-        return unchecked_state(step.v, state.t + dt, weight, log_f)
+        return INTEGRATORS[self.integrator](state.v, field, dt)
 
     def _log_det(self, state: Data, frame: Frame, at: Tensor, dt: float) -> Tensor:
-        r"""Logarithm of the determinant of the step, from :math:`T = \partial_v U`, :math:`D = \partial_s U` where the
-        drift was evaluated: Euler :math:`I + \Delta t (T + D J)`; midpoint
-        :math:`(I - \frac{\Delta t}{2} T)^{-1} (I + \frac{\Delta t}{2} T + \Delta t D J)`.
-        """
+        """Logarithm of the determinant of the step, or its first order in dt."""
         assert frame.jac_s is not None
         by_v, by_s = self.drift.partials(at, frame.s, batch=frame.batch, weight=state.get("weight"))
         by_s = by_s @ frame.jac_s
         if self.log_det == "linear":
             return dt * (by_v + by_s).diagonal(dim1=1, dim2=2).sum(-1)
-        eye = torch.eye(at.size(1), dtype=at.dtype, device=at.device)
+        after, before = self._factors(by_v, by_s, dt)
+        log_det = torch.linalg.slogdet(after).logabsdet
+        return log_det if before is None else log_det - torch.linalg.slogdet(before).logabsdet
+
+    def _factors(self, by_v: Tensor, by_s: Tensor, dt: float) -> tuple[Tensor, Tensor | None]:
+        r"""The Jacobian of the step of each particle, :math:`B^{-1} A` as ``(A, B)``, ``None`` for the identity.
+
+        From :math:`T = \partial_v U` and :math:`S = \partial_s U \, \nabla s` where the drift was evaluated: Euler
+        :math:`I + \Delta t (T + S)`; midpoint
+        :math:`(I - \frac{\Delta t}{2} T)^{-1} (I + \frac{\Delta t}{2} T + \Delta t S)`.
+        """
+        eye = torch.eye(by_v.size(1), dtype=by_v.dtype, device=by_v.device)
         if self.integrator == "euler":
-            return torch.linalg.slogdet(eye + dt * (by_v + by_s)).logabsdet
-        after = torch.linalg.slogdet(eye + dt * (0.5 * by_v + by_s)).logabsdet
-        return after - torch.linalg.slogdet(eye - 0.5 * dt * by_v).logabsdet
+            return eye + dt * (by_v + by_s), None
+        return eye + dt * (0.5 * by_v + by_s), eye - 0.5 * dt * by_v
+
+    def step_jacobian(self, state: Data, frame: Frame, dt: float) -> Callable[[Tensor], Tensor]:
+        r"""The Jacobian :math:`\partial v_i' / \partial v_i` of a step as a function that can be differentiated.
+
+        It maps the velocities of ``state`` in float64 to :math:`(N, d, d)`. A derivative of it is that for a particle
+        that moves alone, past the others with the score that each of them has: of the map whose determinant carries the
+        log-density. Only to be called, and differentiated, at the velocities of ``state``.
+        """
+        field, weight = self.score_field(state), state.get("weight")
+        weight = None if weight is None else weight.double()
+        where = self._step(state, frame, dt).at.double()
+
+        def factors(y: Tensor, s: Tensor, jac_s: Tensor) -> tuple[Tensor, Tensor | None]:
+            # The very numbers of the receivers, so that a particle meets itself at distance zero.
+            by_v, by_s = self.drift.partials(y.detach(), s.detach(), batch=frame.batch, weight=weight, at=(y, s))
+            return self._factors(by_v, by_s @ jac_s, dt)
+
+        def jacobian(x: Tensor) -> Tensor:
+            s, jac_s = field(x)
+            if self.integrator == "euler":
+                return factors(x, s, jac_s)[0]
+            with torch.no_grad():
+                after, before = factors(where, s, jac_s)
+                assert before is not None
+                change = 0.5 * torch.linalg.solve(before, after + before)
+            # The midpoint moves with the velocity by (I + J) / 2; its value stays as it is.
+            after, before = factors(where + matvec(change, x - x.detach()), s, jac_s)
+            assert before is not None
+            return torch.linalg.solve(before, after)
+
+        return jacobian
 
     def state_dict(self) -> dict[str, Tensor]:
         """State of the random generator."""
@@ -130,6 +193,16 @@ class LandauTransport(Method):
     def load_state_dict(self, tensors: dict[str, Tensor]) -> None:
         """Restore the random generator."""
         self.generator.set_state(tensors["generator"])
+
+
+def model_field(model: ScoreModel, dtype: torch.dtype) -> Callable[[Tensor], tuple[Tensor, Tensor]]:
+    """A score model as :meth:`LandauTransport.score_field` gives it, evaluated in the precision ``dtype``."""
+
+    def field(x: Tensor) -> tuple[Tensor, Tensor]:
+        s, jac_s = model.value_and_jacobian(x.to(dtype))
+        return s.to(x), jac_s.to(x)
+
+    return field
 
 
 def unchecked_state(v: Tensor, t: float, weight: Tensor | None, log_f: Tensor | None) -> Data:

@@ -123,7 +123,7 @@ class BlobScore(PairwiseLayer):
         """Score at every particle."""
         blob = self._prepare(v, edge_index, batch, weight)
         score = self._sum(_Score(), blob, blob.inverse_density) / blob.h
-        return self._corrected(v, score, None, blob)[0] if self.correct else score
+        return self._corrected(blob.x, score, None, blob)[0] if self.correct else score
 
     def value_and_jacobian(
         self,
@@ -131,6 +131,7 @@ class BlobScore(PairwiseLayer):
         edge_index: Int[Tensor, "2 E"] | None = None,
         batch: Int[Tensor, " N"] | None = None,
         weight: Float[Tensor, " N"] | None = None,
+        at: Float[Tensor, "N d"] | None = None,
     ) -> tuple[Float[Tensor, "N d"], Float[Tensor, "N d d"]]:
         r"""Score and Jacobian of the score *field* at every particle: the others, and :math:`\rho_j`, stay fixed.
 
@@ -139,15 +140,25 @@ class BlobScore(PairwiseLayer):
         :math:`\sum_j w_j \nabla\nabla\phi \, (1/\rho_i + 1/\rho_j) - \nabla\rho \nabla\rho^\top / \rho^2`.
 
         Shapes:
+            - **at**: where the field is evaluated, :math:`(N, d)` *(optional, at the particles)*; velocity :math:`i`
+              meets the block or the neighbours of particle :math:`i`. Derivatives with respect to it are those of the
+              field
             - **output**: :math:`(N, d)` and :math:`(N, d, d)`, ``[:, a, b]`` is :math:`\partial s_a / \partial v_b`
         """
         blob = self._prepare(v, edge_index, batch, weight)
-        d = v.size(1)
-        out = self._sum(_ScoreAndHessian(), blob, blob.inverse_density)
+        d, x, inverse_density = v.size(1), blob.x, blob.inverse_density
+        if at is not None:
+            if at.shape != v.shape or at.dtype != v.dtype:
+                want = f"{tuple(v.shape)}, {v.dtype}"
+                got = f"{tuple(at.shape)}, {at.dtype}"
+                raise ValueError(f"'at' must have the shape and dtype of 'v', {want} (got {got})")
+            x = (at - blob.mean) / blob.h
+            inverse_density = self._inverse_density(blob, x)
+        out = self._sum(_ScoreAndHessian(), blob, blob.inverse_density, at=(x, inverse_density))
         score, log_gradient, hessian = out.split([d, d, d * d], dim=1)
         hessian = hessian.unflatten(1, (d, d))
         jacobian = (hessian - log_gradient[:, :, None] * log_gradient[:, None, :]) / blob.h[:, :, None] ** 2
-        return self._corrected(v, score / blob.h, jacobian, blob) if self.correct else (score / blob.h, jacobian)
+        return self._corrected(x, score / blob.h, jacobian, blob) if self.correct else (score / blob.h, jacobian)
 
     def jacobian(self, v: Float[Tensor, "N d"], **graph: Any) -> Float[Tensor, "N d d"]:
         """Jacobian of the score field, see :meth:`value_and_jacobian`."""
@@ -177,18 +188,21 @@ class BlobScore(PairwiseLayer):
             self._require_only(edge_index, batch, v)
         partition = Partition.from_batch(batch, v)
         share = partition.normalised(weight, v)
-        mean = partition.total(share[:, None] * v)
-        centred = v - partition.spread(mean)
+        mean = partition.spread(partition.total(share[:, None] * v))
+        centred = v - mean
         h = partition.spread(self._bandwidths(centred, share, partition))[:, None].to(v.dtype)
         # In units of h: one compiled formula for every bandwidth.
         x = centred / h
         if self.cutoff is not None:
             edge_index = radius_edges(x, self.cutoff, batch=partition.block)
         graph = partition if edge_index is None else add_remaining_self_loops(edge_index, num_nodes=v.size(0))[0]
-        blob = _Blob(partition, graph, share, x, h, v.new_empty(0))
+        blob = _Blob(partition, graph, share, mean, x, h, v.new_empty(0))
+        return blob._replace(inverse_density=self._inverse_density(blob, x))
+
+    def _inverse_density(self, blob: _Blob, x: Tensor) -> Tensor:
         # A tracer of weight 0 may be so far from everything that its density underflows.
-        floor = torch.finfo(v.dtype).tiny ** 0.5
-        return blob._replace(inverse_density=1 / self._sum(_Density(), blob).clamp_min(floor))
+        floor = torch.finfo(x.dtype).tiny ** 0.5
+        return 1 / self._sum(_Density(), blob, at=(x,)).clamp_min(floor)
 
     def _require_only(self, edge_index: Tensor, batch: Tensor | None, v: Tensor) -> None:
         if batch is not None:
@@ -208,9 +222,9 @@ class BlobScore(PairwiseLayer):
             particles = 1 / partition.total(share.double() ** 2)
             return particles ** (-1 / (d + 6)) * torch.exp(torch.log(eigenvalues).mean(-1) / 2)
 
-    def _sum(self, formula: Any, blob: _Blob, *extra: Tensor) -> Tensor:
-        receivers = (blob.x, *extra)
-        senders = (*receivers, blob.weight[:, None])
+    def _sum(self, formula: Any, blob: _Blob, *extra: Tensor, at: tuple[Tensor, ...] | None = None) -> Tensor:
+        receivers = (blob.x, *extra) if at is None else at
+        senders = (blob.x, *extra, blob.weight[:, None])
         if isinstance(blob.graph, Partition):
             backend = "dense" if self.backend == "auto" else self.backend
             return self.pair_sum(backend, formula, receivers, senders, blob.graph)
@@ -220,12 +234,12 @@ class BlobScore(PairwiseLayer):
             total = total + self.pair_sum("edges", formula, receivers, senders, edges)
         return total
 
-    def _corrected(self, v: Tensor, score: Tensor, jacobian: Tensor | None, blob: _Blob) -> tuple[Tensor, Tensor]:
+    def _corrected(self, x: Tensor, score: Tensor, jacobian: Tensor | None, blob: _Blob) -> tuple[Tensor, Tensor]:
         partition, h = blob.partition, blob.h
         with torch.no_grad():
             variance, axes = _principal_axes(blob.x * h, blob.weight, partition)
-            variance, axes = (partition.spread(a.to(v.dtype)) for a in (variance, axes))
-        along = matvec(axes.mT, blob.x * h)
+            variance, axes = (partition.spread(a.to(x.dtype)) for a in (variance, axes))
+        along = matvec(axes.mT, x * h)
         h2 = h**2
         q = variance**2 + variance * h2 + h2**2
         amplitude = torch.exp(torch.log((variance + h2) / torch.sqrt(q)).sum(-1, keepdim=True))
@@ -254,6 +268,7 @@ class _Blob(NamedTuple):
     partition: Partition
     graph: Partition | Tensor
     weight: Tensor
+    mean: Tensor
     x: Tensor
     h: Tensor
     inverse_density: Tensor

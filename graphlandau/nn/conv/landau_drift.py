@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 from graphlandau.kernels import LandauKernel
 from graphlandau.nn.conv.collision_layer import CollisionLayer, reduced_field
 from graphlandau.nn.reduce import maxwell_drift, maxwell_partials
 from graphlandau.partition import Partition
+from graphlandau.validation import is_concrete
 from graphlandau.vectors import dot, identity, join, outer
 
 __all__ = ["LandauDrift"]
@@ -49,6 +51,9 @@ class LandauDrift(CollisionLayer):
         - **batch**: :math:`(N,)`, block of each particle, in any order *(optional)*
         - **weight**: :math:`(N,)` *(optional, uniform* :math:`1/N` *)*. Taken as given for the complete graph
           and for ``edge_index``; made to sum to 1 inside each block of ``batch``
+        - **at**: velocities and scores of test particles, :math:`(N, d)` each *(optional, the particles themselves)*:
+          the field of the particles is evaluated there. Number :math:`i` feels what meets particle :math:`i`: its
+          block, its edges
         - **output**: drift :math:`U`, :math:`(N, d)`
 
     Raises:
@@ -75,15 +80,18 @@ class LandauDrift(CollisionLayer):
         edge_index: Int[Tensor, "2 E"] | None = None,
         batch: Int[Tensor, " N"] | None = None,
         weight: Float[Tensor, " N"] | None = None,
+        at: tuple[Float[Tensor, "N d"], Float[Tensor, "N d"]] | None = None,
     ) -> Float[Tensor, "N d"]:
-        """Drift of every particle."""
+        """Drift of every particle, or what a test particle ``at`` its place would feel."""
         graph, backend, weight = self.prepare(v, ("s", s), edge_index, batch, weight)
+        _require_like(at, v)
         if backend == "moments":
             assert isinstance(graph, Partition)
-            return self.kernel.strength * maxwell_drift(v, s, weight, graph)
-        s, _ = reduced_field(v, s, graph if isinstance(graph, Partition) else Partition.from_batch(None, v))
+            return self.kernel.strength * maxwell_drift(v, s, weight, graph, at)
+        if at is None:  # what is reduced are differences: test particles need scores of the same kind
+            s, _ = reduced_field(v, s, graph if isinstance(graph, Partition) else Partition.from_batch(None, v))
         formula = _Drift(self.kernel, self.kernel.softening(v.dtype))
-        return self.pair_sum(backend, formula, (v, s), (v, s, weight[:, None]), graph)
+        return self.pair_sum(backend, formula, at or (v, s), (v, s, weight[:, None]), graph)
 
     def partials(
         self,
@@ -92,6 +100,7 @@ class LandauDrift(CollisionLayer):
         edge_index: Int[Tensor, "2 E"] | None = None,
         batch: Int[Tensor, " N"] | None = None,
         weight: Float[Tensor, " N"] | None = None,
+        at: tuple[Float[Tensor, "N d"], Float[Tensor, "N d"]] | None = None,
     ) -> tuple[Float[Tensor, "N d d"], Float[Tensor, "N d d"]]:
         r"""How the drift field changes at each particle, the other particles held fixed.
 
@@ -101,19 +110,36 @@ class LandauDrift(CollisionLayer):
 
         so that :math:`\nabla U(v_i) = T_i + D_i \nabla s(v_i)` and
         :math:`\operatorname{div} U = \operatorname{tr} T + D : \nabla s`, Eq. of Prop. 2.4 in arXiv:2409.12296.
+        Derivatives of these with respect to ``at`` are those of the field: the particles, its sources, stay where they
+        are. ``at`` the particles themselves, bit for bit, they leave out what each one would contribute to its own
+        field; for negative ``gamma`` that has no derivative there.
 
         Shapes:
             - **output**: ``T`` and ``D``, :math:`(N, d, d)` each, ``T[:, a, b]`` :math:`= \partial U_a / \partial v_b`;
               ``D`` is symmetric, ``T`` only for ``gamma = -3``
         """
         graph, backend, weight = self.prepare(v, ("s", s), edge_index, batch, weight)
+        _require_like(at, v)
         if backend == "moments":
             assert isinstance(graph, Partition)
-            by_v, by_s = maxwell_partials(v, s, weight, graph)
+            by_v, by_s = maxwell_partials(v, s, weight, graph, at)
             return self.kernel.strength * by_v, self.kernel.strength * by_s
         d = v.size(1)
         formula = _Partials(self.kernel, self.kernel.softening(v.dtype))
-        out = self.pair_sum(backend, formula, (v, s), (v, s, weight[:, None]), graph)
+        senders = (v, s, weight[:, None])
+
+        def value(x: Tensor, u: Tensor) -> Tensor:
+            return self.pair_sum(backend, formula, (x, u), senders, graph)
+
+        def gradient(x: Tensor, u: Tensor, cotangent: Tensor) -> tuple[Tensor, ...]:
+            slope = _PartialsGradient(formula.kernel, formula.eps)
+            receivers = (x, u, *_contractions(*cotangent.unflatten(1, (2, d, d)).unbind(1)))
+            return self.pair_sum(backend, slope, receivers, senders, graph).split(d, dim=1)
+
+        if at is None or not is_concrete(at[0]) or any(x.requires_grad for x in senders):
+            out = value(*(at or (v, s)))
+        else:
+            out = _ByReceivers.apply(*at, value, gradient)
         by_v, by_s = out.split(d * d, dim=1)
         return by_v.unflatten(1, (d, d)), by_s.unflatten(1, (d, d))
 
@@ -167,6 +193,13 @@ class LandauDrift(CollisionLayer):
         return self.jacobian(v, s, jac_s, **graph).diagonal(dim1=1, dim2=2).sum(-1)
 
 
+def _require_like(at: tuple[Tensor, Tensor] | None, v: Tensor) -> None:
+    for x in at or ():
+        if x.shape != v.shape or x.dtype != v.dtype:
+            want = f"{tuple(v.shape)}, {v.dtype}"
+            raise ValueError(f"'at' must have the shape and dtype of 'v', {want} (got {tuple(x.shape)}, {x.dtype})")
+
+
 @dataclass(frozen=True)
 class _Drift:
     r"""What one sender adds to the drift, :math:`-w_j A(v_i - v_j)(s_i - s_j)`."""
@@ -201,6 +234,77 @@ class _Partials:
         by_v = outer(u * r2 - z * zu, z) * slope + (outer(u, z) * 2.0 - eye * zu - outer(z, u)) * p
         by_s = (eye * r2 - outer(z, z)) * p
         return join([by_v * -1.0, by_s * -1.0])
+
+
+class _ByReceivers(torch.autograd.Function):
+    """A function of the receivers alone with a first derivative of its own, and no second one."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        x: Tensor,
+        u: Tensor,
+        value: Callable[[Tensor, Tensor], Tensor],
+        gradient: Callable[[Tensor, Tensor, Tensor], tuple[Tensor, ...]],
+    ) -> Tensor:
+        ctx.save_for_backward(x, u)
+        ctx.gradient = gradient
+        return value(x, u)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, cotangent: Tensor) -> tuple[Tensor | None, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
+        return (*ctx.gradient(*ctx.saved_tensors, cotangent), None, None)
+
+
+def _contractions(M: Float[Tensor, "N d d"], N: Float[Tensor, "N d d"]) -> list[Tensor]:
+    """Cotangents of T and D as :class:`_PartialsGradient` takes them: two traces, rows of M, M^T and N + N^T."""
+    traces = [x.diagonal(dim1=1, dim2=2).sum(1, keepdim=True) for x in (M, N)]
+    return [*traces, *M.unbind(1), *M.unbind(2), *(N + N.mT).unbind(1)]
+
+
+@dataclass(frozen=True)
+class _PartialsGradient:
+    r"""What one sender adds to the gradient of :math:`M : T + N : D` in the velocity and in the score of the receiver.
+
+    By hand, because to differentiate :class:`_Partials` entry by entry takes three times as long (in 3D), and minutes
+    to compile.
+    With :math:`p = C |z|^\gamma`, :math:`c = \gamma p / |z|^2`, :math:`\alpha = u \cdot M z`,
+    :math:`\beta = u \cdot z`, :math:`\kappa = z \cdot M z` the term is
+
+    .. math::
+        -w_j \left[ c \, (|z|^2 \alpha - \beta \kappa) + p \, (2 \alpha - \beta \operatorname{tr} M - z \cdot M u
+        + |z|^2 \operatorname{tr} N - z \cdot N z) \right]
+
+    and :math:`\nabla p = c z`, :math:`\nabla c = (\gamma - 2) c z / |z|^2`. Inside the softened ball ``p`` is constant,
+    which is left aside: no pair is that close but a particle and itself, where all of it vanishes.
+    """
+
+    kernel: LandauKernel
+    eps: float
+
+    def __call__(self, receiver: Sequence[Any], sender: Sequence[Any]) -> Any:
+        (v_i, s_i, trace_m, trace_n, *rows), (v_j, s_j, w_j) = receiver, sender
+        d = len(rows) // 3
+        z, u = v_i - v_j, s_i - s_j
+
+        def times(matrix: Sequence[Any], x: Any) -> Any:
+            return join([dot(row, x) for row in matrix])
+
+        m, m_t, n_twice = rows[:d], rows[d : 2 * d], times(rows[2 * d :], z)
+        mz, mtz = times(m, z), times(m_t, z)
+        r2, alpha, beta, kappa = dot(z, z), dot(u, mz), dot(u, z), dot(z, mz)
+        e2 = self.eps * self.eps
+        softened = (r2 - e2).relu() + e2
+        p = self.kernel.power(r2, self.eps) * w_j
+        c = p * self.kernel.gamma / softened
+        first = alpha * r2 - beta * kappa
+        second = alpha * 2.0 - beta * trace_m - dot(u, mtz) + r2 * trace_n - dot(z, n_twice) * 0.5
+        by_z = z * (c * (first / softened * (self.kernel.gamma - 2.0) + alpha * 2.0 + second) + p * trace_n * 2.0)
+        by_z = by_z + times(m_t, u) * (c * r2 + p * 2.0) - u * (c * kappa + p * trace_m)
+        by_z = by_z - (mz + mtz) * (c * beta) - (times(m, u) + n_twice) * p
+        by_u = mz * (c * r2 + p * 2.0) - z * (c * kappa + p * trace_m) - mtz * p
+        return join([by_z * -1.0, by_u * -1.0])
 
 
 @dataclass(frozen=True)

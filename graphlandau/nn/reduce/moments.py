@@ -25,9 +25,12 @@ from graphlandau.vectors import matvec
 
 __all__ = ["maxwell_drift", "maxwell_gram", "maxwell_partials"]
 
+# Velocities and scores.
+Receivers = tuple[Tensor, Tensor]
+
 
 class _Block(NamedTuple):
-    """Centred velocities and scores, and the moments of each particle's own block."""
+    """Velocities and scores of the receivers about the means of their blocks, and the moments of these."""
 
     v: Tensor
     s: Tensor
@@ -38,10 +41,17 @@ class _Block(NamedTuple):
 
 
 def maxwell_drift(
-    v: Float[Tensor, "N d"], s: Float[Tensor, "N d"], weight: Float[Tensor, " N"], partition: Partition
+    v: Float[Tensor, "N d"],
+    s: Float[Tensor, "N d"],
+    weight: Float[Tensor, " N"],
+    partition: Partition,
+    at: Receivers | None = None,
 ) -> Float[Tensor, "N d"]:
-    r""":math:`-\sum_j w_j A(v_i - v_j)(s_i - s_j)` over each block, for ``gamma = 0`` and strength 1."""
-    b = _moments(v, s, weight, partition)
+    r""":math:`-\sum_j w_j A(v_i - v_j)(s_i - s_j)` over each block, for ``gamma = 0`` and strength 1.
+
+    ``at`` gives other velocities and scores to the receivers, one for each particle and in its block.
+    """
+    b = _moments(v, s, weight, partition, at)
     v2 = (b.v * b.v).sum(-1, keepdim=True)
     vs = (b.v * b.s).sum(-1, keepdim=True)
     diffusion = (v2 + _trace(b.M)) * b.s - b.v * vs - matvec(b.M, b.s)
@@ -50,10 +60,14 @@ def maxwell_drift(
 
 
 def maxwell_partials(
-    v: Float[Tensor, "N d"], s: Float[Tensor, "N d"], weight: Float[Tensor, " N"], partition: Partition
+    v: Float[Tensor, "N d"],
+    s: Float[Tensor, "N d"],
+    weight: Float[Tensor, " N"],
+    partition: Partition,
+    at: Receivers | None = None,
 ) -> tuple[Float[Tensor, "N d d"], Float[Tensor, "N d d"]]:
     r""":math:`\partial U / \partial v` at fixed score and :math:`\partial U / \partial s`, senders held fixed."""
-    b = _moments(v, s, weight, partition)
+    b = _moments(v, s, weight, partition, at)
     eye = torch.eye(v.size(1), dtype=torch.float64, device=v.device)
     v2 = (b.v * b.v).sum(-1)[:, None, None]
     vs = (b.v * b.s).sum(-1)[:, None, None]
@@ -100,12 +114,13 @@ def maxwell_gram(
     return gram
 
 
-def _moments(v: Tensor, s: Tensor, weight: Tensor, partition: Partition) -> _Block:
+def _moments(v: Tensor, s: Tensor, weight: Tensor, partition: Partition, at: Receivers | None) -> _Block:
     v, s, weight = v.double(), s.double(), weight.double()[:, None]
     mass = partition.total(weight)
     share = weight / partition.spread(mass)
-    v = v - partition.spread(partition.total(share * v))
-    s = s - partition.spread(partition.total(share * s))
+    mean_v, mean_s = (partition.spread(partition.total(share * x)) for x in (v, s))
+    v, s = v - mean_v, s - mean_s
+    x, u = (v, s) if at is None else (at[0].double() - mean_v, at[1].double() - mean_s)
     vs = (v * s).sum(-1, keepdim=True)
     shift = (v * v).sum(-1, keepdim=True) * s - v * vs
     moments = (
@@ -113,7 +128,7 @@ def _moments(v: Tensor, s: Tensor, weight: Tensor, partition: Partition) -> _Blo
         _second(share, v, s, partition),
         partition.total(share * shift),
     )
-    return _Block(v, s, partition.spread(mass), *(partition.spread(x) for x in moments))
+    return _Block(x, u, partition.spread(mass), *(partition.spread(x) for x in moments))
 
 
 def _second(share: Tensor, a: Tensor, b: Tensor, partition: Partition) -> Float[Tensor, "B d d"]:

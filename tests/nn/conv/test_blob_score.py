@@ -479,3 +479,32 @@ def test_refuses_backend():
 
 def test_repr_shows_the_arguments():
     assert repr(BlobScore(0.3, True)) == "BlobScore(bandwidth=0.3, correct=True, cutoff=None, backend='auto')"
+
+
+@pytest.mark.parametrize("correct", [False, True])
+@pytest.mark.parametrize("choice", ["all", "batch", "cutoff"])
+def test_field_elsewhere(choice, correct):
+    """At a place of its own number i feels what particle i does, its own kernel included: the particles stay.
+
+    The place of one particle is moved; a tracer of weight zero that stands there from the start sees the same field.
+    """
+    v, _, weight = particles(13, 2)
+    blob = BlobScore(0.7, correct, cutoff=9.0 if choice == "cutoff" else None)
+    batch = BATCH if choice == "batch" else None
+    at = v + torch.tensor([0.2, -0.1], dtype=v.dtype)
+    found = blob.value_and_jacobian(v, batch=batch, weight=weight, at=at)
+    for i in range(13):
+        members = torch.ones(13, dtype=torch.bool) if batch is None else batch == batch[i]
+        sources, masses = torch.cat([v[members], at[i][None]]), torch.cat([weight[members], weight.new_zeros(1)])
+        tracer = blob.value_and_jacobian(sources, weight=masses)
+        for own, expected in zip(found, tracer, strict=True):
+            assert torch.allclose(own[i], expected[-1], rtol=1e-11, atol=1e-12)
+    here = blob.value_and_jacobian(v, batch=batch, weight=weight, at=v)
+    for own, expected in zip(here, blob.value_and_jacobian(v, batch=batch, weight=weight), strict=True):
+        assert torch.allclose(own, expected, rtol=1e-13)
+
+
+def test_refuses_places_of_another_shape():
+    v, _, _ = particles(5, 2)
+    with pytest.raises(ValueError, match=r"'at' must have the shape and dtype of 'v', \(5, 2\), torch.float64 \(got"):
+        BlobScore(0.7).value_and_jacobian(v, at=v[:4])

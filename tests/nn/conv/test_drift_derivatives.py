@@ -194,3 +194,91 @@ def test_second_gradients_of_coulomb_at_contact(backend, dtype, separation):
     assert all(torch.isfinite(g).all() for g in (*first, *second))
     hessian = torch.func.jacfwd(torch.func.jacfwd(lambda x: layer(x, s.detach())))(v.detach())
     assert torch.isfinite(hessian).all()
+
+
+# Test particles: the same field, elsewhere
+
+
+@pytest.mark.parametrize("batch", [None, BATCH])
+@pytest.mark.parametrize(("gamma", "backend"), [(-3.0, "dense"), (-3.0, "edges"), (0.0, "dense"), (0.0, "moments")])
+def test_field_at_test_particles(gamma, backend, batch):
+    """Number i feels the particles of block i, itself included: -sum_j w_j A(x_i - v_j)(u_i - s_j), pair by pair.
+
+    Along explicit edges of a complete graph no particle is its own neighbour, so test particle i does not feel
+    particle i there.
+    """
+    v, s, weight = particles(6, 3)
+    x, u = v + 0.3, torch.cos(v)
+    layer = LandauDrift(gamma, 0.5, backend=backend)
+    block = torch.zeros(6, dtype=torch.long) if batch is None else batch
+    expected = torch.zeros_like(v)
+    for i in range(6):
+        inside = [j for j in range(6) if block[j] == block[i]]
+        mass = 1.0 if batch is None else float(weight[inside].sum())
+        for j in inside:
+            if not (backend == "edges" and i == j):
+                expected[i] -= weight[j] / mass * layer.kernel((x[i] - v[j])[None], (u[i] - s[j])[None])[0]
+    assert torch.allclose(layer(v, s, batch=batch, weight=weight, at=(x, u)), expected, rtol=1e-12, atol=1e-14)
+
+
+@pytest.mark.parametrize(("gamma", "backend"), [(-3.0, "dense"), (-1.5, "dense"), (0.0, "dense"), (0.0, "moments")])
+def test_partials_at_test_particles(gamma, backend):
+    """Their derivatives in place and score, and at the particles themselves what partials gives without ``at``."""
+    v, s, weight = particles(6, 2)
+    x, u = v + 0.3, torch.cos(v)
+    layer = LandauDrift(gamma, backend=backend)
+    by_v, by_s = layer.partials(v, s, weight=weight, at=(x, u))
+    jacobians = torch.func.jacrev(lambda x, u: layer(v, s, weight=weight, at=(x, u)), (0, 1))(x, u)
+    each = torch.arange(6)
+    for own, whole in zip((by_v, by_s), jacobians, strict=True):
+        assert torch.allclose(own, whole[each, :, each], rtol=1e-11, atol=1e-12)
+    for own, alone in zip(
+        layer.partials(v, s, weight=weight, at=(v, s)), layer.partials(v, s, weight=weight), strict=True
+    ):
+        assert torch.allclose(own, alone, rtol=1e-13)
+
+
+@pytest.mark.parametrize("gamma", [-4.0, -3.0, -1.5])
+def test_partials_leave_out_the_particle_itself(gamma):
+    """Their gradient at the particles is that of the field of the others, although A(z) has none at z = 0."""
+    v, s, weight = particles(5, 2)
+    layer = LandauDrift(gamma)
+    x = v.clone().requires_grad_()
+    (found,) = torch.autograd.grad(layer.partials(v, s, weight=weight, at=(x, s))[0].sum(), x)
+    far = torch.full((1, 2), 9.0, dtype=v.dtype)
+    for i in range(5):
+        # Particle i gives its place to a test particle; its weight is zero, and it is far away.
+        others = torch.arange(5) != i
+        rest = (torch.cat([v[others], far]), torch.cat([s[others], far]), torch.cat([weight[others], torch.zeros(1)]))
+        y = v[i].clone().requires_grad_()
+        at = (torch.cat([v[others], y[None]]), torch.cat([s[others], s[i][None]]))
+        by_v, _ = layer.partials(rest[0], rest[1], weight=rest[2].to(v), at=at)
+        (expected,) = torch.autograd.grad(by_v[-1].sum(), y)
+        assert torch.allclose(found[i], expected, rtol=1e-10, atol=1e-10)
+
+
+@pytest.mark.parametrize("d", [2, 3])
+@pytest.mark.parametrize(("gamma", "backend"), [(-4.0, "dense"), (-3.0, "dense"), (-3.0, "edges"), (0.5, "dense")])
+@pytest.mark.parametrize("batch", [None, BATCH])
+def test_gradient_of_the_partials_by_hand(batch, gamma, backend, d):
+    """The formula for the receivers is what automatic differentiation of the partials gives, apart and at home."""
+    v, s, weight = particles(6, d)
+    layer = LandauDrift(gamma, 0.5, backend=backend)
+    cotangents = [torch.sin(torch.arange(6.0 * d * d, dtype=v.dtype) * k).view(6, d, d) for k in (1, 2)]
+
+    def contracted(x, u):
+        by_v, by_s = layer.partials(v, s, batch=batch, weight=weight, at=(x, u))
+        return (by_v * cotangents[0] + by_s * cotangents[1]).sum()
+
+    for x, u in [(v + 0.3, torch.cos(v)), (v, s)]:
+        x, u = x.clone().requires_grad_(), u.clone().requires_grad_()
+        by_hand = torch.autograd.grad(contracted(x, u), (x, u))
+        automatic = torch.func.grad(contracted, (0, 1))(x.detach(), u.detach())
+        for own, expected in zip(by_hand, automatic, strict=True):
+            assert torch.allclose(own, expected, rtol=1e-10, atol=1e-11)
+
+
+def test_refuses_test_particles_of_another_shape():
+    v, s, _ = particles(4, 2)
+    with pytest.raises(ValueError, match=r"'at' must have the shape and dtype of 'v', \(4, 2\), torch.float64 \(got"):
+        LandauDrift(0.0)(v, s, at=(v[:3], s[:3]))

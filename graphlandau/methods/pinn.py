@@ -1,0 +1,256 @@
+"""The global-in-time particle method: the flow itself is learned, time is an input."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from pathlib import Path
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+from torch_geometric.data import Data
+
+from graphlandau.methods.method import Frame
+from graphlandau.methods.pinn_training import Recipe, Training
+from graphlandau.methods.trained_flow import TrainedFlow
+from graphlandau.methods.transport import LandauTransport, model_field, unchecked_state
+from graphlandau.nn.flow import FlowMap
+from graphlandau.nn.score import ScoreModel
+from graphlandau.nn.score.time_score import TimeScore
+from graphlandau.nn.time_field import as_time_field
+from graphlandau.problems import Problem
+from graphlandau.validation import require_one_of
+
+__all__ = ["PINN"]
+
+# Samples from which mean and temperature are taken where the problem does not know its own.
+MOMENT_SAMPLES = 100_000
+
+
+class PINN(LandauTransport):
+    r"""Global-in-time particle method: a flow map and a score in time, trained together before the run.
+
+    The networks are trained so that the flow's velocity is the drift of the score, and the score that of the flow's
+    particles (:class:`~graphlandau.methods.Recipe`). Then ``transport="flow"`` puts the particles of the run where the
+    flow map says, at any time and without steps between (the paper's PINN-particle); ``transport="score"`` moves them
+    in steps of ``dt`` by the drift of the learned score (PINN-score). The time step of a run with the flow is only how
+    often one looks.
+
+    The log-density is :math:`\log f_0(v_0) - \log \det \nabla \Phi` for the flow; it is not defined for a particle
+    where the map is folded, which ends the run.
+
+    Args:
+        score: Network of the score, a field of velocity and time (:class:`~graphlandau.nn.TimeField`).
+        flow: Network of the flow map, likewise.
+        transport: ``"flow"`` or ``"score"``.
+        trained: File of a pair that is trained already (``trained.safetensors`` of a run); nothing is trained then.
+        initial: Initial condition of the flow map, ``"exact"`` or ``"penalty"``.
+        base: What the network of the score adds to, ``"maxwellian"`` or ``"none"`` (as in the paper).
+        iterations: Gradient steps, each with new particles and times.
+        training_particles: Particles per gradient step.
+        collocation_times: Times per gradient step.
+        learning_rate: Of Adam.
+        decay: Of the learning rate over the iterations: ``"cosine"`` to zero, or ``"none"``.
+        score_weight: Weight of the score's loss beside the physics loss.
+        initial_weight: Weight of the initial data, 0 for none.
+        divergence: ``"exact"`` or ``"hutchinson"``.
+        drift_is_target: Whether the drift is a constant to the derivatives of the physics loss; ``False`` as printed.
+        score_moves_flow: Whether the score's loss is differentiated through the flow; ``True`` as printed.
+        save_every: Gradient steps between two checkpoints of the training.
+        integrator: Of ``transport="score"``: ``"euler"`` or ``"midpoint"``.
+        batch_size: Particles per random batch in which drifts are summed; ``None`` sums over all.
+        log_det: ``"exact"`` or ``"none"``; ``"linear"`` for ``transport="score"`` only.
+        backend: Backend of the drift.
+        seed: Seed of the training and the random batches.
+
+    Raises:
+        ValueError: If an argument is out of range, or a network does not fit.
+
+    Reference: arXiv:2603.10874, Algorithm 1; its sizes are groups A to D of Appendix B.2.
+    """
+
+    default_score: ClassVar[str] = "time_mlp"
+
+    def __init__(
+        self,
+        score: nn.Module,
+        flow: nn.Module,
+        *,
+        transport: str = "flow",
+        trained: str | None = None,
+        initial: str = "exact",
+        base: str = "maxwellian",
+        iterations: int = 5000,
+        training_particles: int = 1000,
+        collocation_times: int = 4,
+        learning_rate: float = 1e-3,
+        decay: str = "cosine",
+        score_weight: float = 1.0,
+        initial_weight: float = 1.0,
+        divergence: str = "exact",
+        drift_is_target: bool = True,
+        score_moves_flow: bool = False,
+        save_every: int = 200,
+        integrator: str = "euler",
+        batch_size: int | None = None,
+        log_det: str = "exact",
+        backend: str = "auto",
+        seed: int = 0,
+    ) -> None:
+        super().__init__(integrator=integrator, batch_size=batch_size, log_det=log_det, backend=backend, seed=seed)
+        self.transport = require_one_of("transport", transport, ("flow", "score"))
+        if transport == "flow" and log_det == "linear":
+            raise ValueError("'log_det' must be 'exact' or 'none' with transport 'flow' (got 'linear')")
+        self.initial = require_one_of("initial", initial, ("exact", "penalty"))
+        self.base = require_one_of("base", base, ("maxwellian", "none"))
+        if self.initial == "penalty" and initial_weight == 0:
+            raise ValueError("'initial_weight' must be positive with initial 'penalty' (got 0)")
+        self.recipe = Recipe(
+            iterations=iterations,
+            training_particles=training_particles,
+            collocation_times=collocation_times,
+            learning_rate=learning_rate,
+            decay=decay,
+            score_weight=score_weight,
+            initial_weight=initial_weight,
+            divergence=divergence,
+            drift_is_target=drift_is_target,
+            score_moves_flow=score_moves_flow,
+            save_every=save_every,
+        )
+        self.trained = None if trained is None else Path(trained)
+        self.networks = {"flow": flow, "score": score}
+        for name, network in self.networks.items():
+            if not isinstance(network, nn.Module):
+                raise ValueError(f"'{name}' must be a torch.nn.Module (got {type(network).__name__})")
+        self.t_end: float | None = None
+        self.workspace: Path | None = None
+        self.pair: TrainedFlow
+
+    as_score = staticmethod(as_time_field)
+
+    def foresee(self, t_end: float, workspace: Path | None) -> None:
+        """Train to ``t_end``, and keep checkpoints of the training in ``workspace``."""
+        self.t_end, self.workspace = t_end, workspace
+
+    def prepare(self, state: Data, problem: Problem) -> None:
+        """Build flow map and score for the times of the run, or load the trained ones."""
+        super().prepare(state, problem)
+        t_end = problem.t_end if self.t_end is None else self.t_end
+        self.problem = problem
+        if self.trained is None:
+            # Copies: another run from the same method starts from the same weights.
+            interval = (problem.d, problem.t_start, t_end)
+            flow = FlowMap(copy.deepcopy(self.networks["flow"]), *interval, initial=self.initial)
+            score = TimeScore(copy.deepcopy(self.networks["score"]), *interval, base=self.base)
+            mean, temperature = moments_of(problem)
+            for module in (flow, score):
+                module.condition(mean, temperature)
+            self.pair = TrainedFlow.of(flow, score, problem)
+        else:
+            given = {name: copy.deepcopy(network) for name, network in self.networks.items()}
+            self.pair = TrainedFlow.load(self.trained, **given)
+            self.pair.require_problem(problem, t_end, self.trained)
+        for module in (self.pair.flow, self.pair.score):
+            module.to(state.v.device, state.v.dtype).eval()
+
+    def initialise(self, state: Data, problem: Problem) -> Data:
+        """Prepare, and train unless a trained pair is given."""
+        state = super().initialise(state, problem)
+        state.v0 = state.v.clone()
+        if self.trained is None:
+            folder = self.workspace
+            pair, recipe = self.pair, self.recipe
+            training = Training(pair.flow, pair.score, self.drift, problem, recipe, seed=self.seed, folder=folder)
+            self.pair = training.run()
+            if folder is not None:
+                self.pair.save(folder / "trained.safetensors")
+        return self._placed(state, problem.t_start)
+
+    def model_at(self, t: float) -> ScoreModel:
+        """The learned score at time ``t``."""
+        return self.pair.score.at(t)
+
+    def require_score_field(self) -> None:
+        """Refuse a flow, whose particles are not moved by the drift of their score.
+
+        Raises:
+            ValueError: With ``transport="flow"``.
+        """
+        super().require_score_field()
+        if self.transport == "flow":
+            raise ValueError(
+                "'certificate' needs particles that the drift of their score moves: take --method.transport score (got "
+                "'flow'; what bounds its error is measured by graphlandau.diagnostics.certificates.certify_flow)"
+            )
+
+    def score_field(self, state: Data) -> Callable[[Tensor], tuple[Tensor, Tensor]]:
+        """The learned score at the time of ``state``."""
+        return model_field(self.model_at(state.t), state.v.dtype)
+
+    def score(self, state: Data) -> tuple[Tensor, Tensor | None]:
+        """Learned score at the particles, and its Jacobian where a step needs it."""
+        model = self.model_at(state.t)
+        if self.log_det == "none" or self.transport == "flow":
+            return model(state.v), None
+        return model.value_and_jacobian(state.v)
+
+    @torch.no_grad()
+    def advance(self, state: Data, frame: Frame, dt: float) -> Data:
+        """The particles after ``dt``: by the flow map, or by a step along the drift."""
+        if self.transport == "flow":
+            return self._placed(state, state.t + dt)
+        after = super().advance(state, frame, dt)
+        after.v0 = state.v0
+        return after
+
+    def _placed(self, state: Data, t: float) -> Data:
+        """The particles where the flow map puts them at ``t``."""
+        if self.transport == "score":
+            return state
+        log_f = None
+        if self.log_det == "none":
+            v = self.pair.flow.at(state.v0, t)
+        else:
+            v, log_det = self.pair.flow.at_with_log_det(state.v0, t)
+            folded = int(torch.isnan(log_det).sum())
+            if folded:
+                raise ArithmeticError(
+                    f"the learned flow is folded for {folded} of {v.size(0)} particles, which have no density; "
+                    "train longer, or take --log_det none"
+                )
+            log_f = self.problem.log_prob(state.v0).to(v.dtype) - log_det
+        placed = unchecked_state(v, t, state.get("weight"), log_f)
+        placed.v0 = state.v0
+        return placed
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """Random generator, and the weights of both networks."""
+        tensors = super().state_dict() | {"t_end": torch.tensor(self.pair.flow.t_end, dtype=torch.float64)}
+        for name, module in (("flow", self.pair.flow), ("score", self.pair.score)):
+            tensors |= {f"{name}.{key}": x for key, x in module.state_dict().items()}
+        return tensors
+
+    def load_state_dict(self, tensors: dict[str, Tensor]) -> None:
+        """Restore them.
+
+        Raises:
+            ValueError: If they are for another horizon.
+        """
+        t_end = float(tensors["t_end"])
+        if t_end != self.pair.flow.t_end:
+            raise ValueError(f"'t_end' must be {t_end:g}, to which the flow was trained (got {self.pair.flow.t_end:g})")
+        super().load_state_dict(tensors)
+        for name, module in (("flow", self.pair.flow), ("score", self.pair.score)):
+            start = f"{name}."
+            module.load_state_dict({k.removeprefix(start): x for k, x in tensors.items() if k.startswith(start)})
+
+
+def moments_of(problem: Problem) -> tuple[Tensor, float]:
+    """Mean and temperature of the plasma, which collisions conserve."""
+    equilibrium = problem.equilibrium()
+    if equilibrium is not None and equilibrium.mean is not None and equilibrium.covariance is not None:
+        return equilibrium.mean, float(equilibrium.covariance.trace()) / problem.d
+    v = problem.sample(MOMENT_SAMPLES, generator=torch.Generator().manual_seed(0))
+    return v.mean(0), float(v.var(0, correction=0).mean())
