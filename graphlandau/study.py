@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import csv
 import logging
+import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,15 +14,29 @@ import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
 
-from graphlandau.plotting import RunRecord
+from graphlandau.plotting import RunRecord, Snapshot
 from graphlandau.plotting.style import STYLE, save
 from graphlandau.sweep import run_sweep
 from graphlandau.tables import write_csv
 
-__all__ = ["cost_figure", "growth_exponent", "publish", "read_command_line", "records", "table"]
+__all__ = [
+    "cost_figure",
+    "growth_exponent",
+    "number",
+    "publish",
+    "read_command_line",
+    "records",
+    "series",
+    "snapshots_at",
+    "table",
+    "with_failures",
+]
 
 # Name, colour and marker of a line.
 Look = tuple[str, str, str]
+
+# What a failed run adds to its error, which differs between the first time and a resume, and names a folder.
+_ADVICE = re.compile(r"; (change the input|the last checkpoint is kept in .*)$")
 
 
 def read_command_line(
@@ -75,6 +91,45 @@ def records(
     for line in failed:
         logging.warning("%s", line)
     return {row["name"]: RunRecord(row["folder"]) for row in rows if row["status"] == "done"}
+
+
+def with_failures(
+    runs: Mapping[str, Sequence[str]], options: argparse.Namespace
+) -> tuple[dict[str, RunRecord], dict[str, str]]:
+    """Run what is not finished; return the records, also of runs that failed on the way, and the errors of these.
+
+    A run that failed before its first row has no record.
+    """
+    found = records(runs, options, may_fail=True)
+    with (options.runs / "sweep.csv").open(newline="") as lines:
+        outcome = {row["folder"]: row["error"] or row["status"] for row in csv.DictReader(lines)}
+    errors = {name: _ADVICE.sub("", text) for name, text in outcome.items() if name not in found}
+    begun = [name for name in errors if (options.runs / name / "snapshots.h5").exists()]
+    found |= {name: RunRecord(options.runs / name) for name in begun}
+    return {name: found[name] for name in runs if name in found}, errors
+
+
+def number(x: float | None) -> str | None:
+    """Four digits for a table."""
+    return None if x is None else f"{x:.4g}"
+
+
+def series(run: RunRecord, key: str) -> tuple[np.ndarray, np.ndarray]:
+    """Return times and values of a metric that every run here has.
+
+    Raises:
+        ValueError: If this one does not.
+    """
+    found = run.series(key)
+    if found is None:
+        raise ValueError(f"{run.path} has no values of {key}")
+    return found
+
+
+def snapshots_at(run: RunRecord, shares: Sequence[float]) -> list[Snapshot]:
+    """Return the snapshots nearest to these shares of the time of the run: shorter in a trial, so are its times."""
+    times = run.times[0] + np.array(shares) * (run.times[-1] - run.times[0])
+    return [run.snapshot(int(np.abs(run.times - t).argmin())) for t in times]
 
 
 def table(found: Mapping[str, RunRecord], keys: Sequence[str]) -> list[dict[str, Any]]:

@@ -13,10 +13,12 @@ import numpy as np
 import pytest
 import torch
 
+from graphlandau.arguments import read_arguments
 from graphlandau.config import compose
+from graphlandau.plotting.density import axis_points, axis_slice
 from graphlandau.plotting.exact import smoothed_slice
 from graphlandau.problems import BKW, Rosenbluth
-from graphlandau.study import growth_exponent
+from graphlandau.study import growth_exponent, snapshots_at, with_failures
 from graphlandau.sweep import sweep_commands
 
 ROOT = Path(__file__).parents[1]
@@ -125,15 +127,14 @@ def test_the_printed_entropy_is_the_integral_over_the_printed_density(script):
     assert printed(run, problem.equilibrium().entropy()) == pytest.approx(level, rel=1e-12)
 
 
-def test_slices_are_the_smoothed_density(script):
+def test_slices_are_the_smoothed_density():
     """The mean over the samples is the density smoothed by the kernel; 40,000 in 2D leave a noise of 2 to 4 %."""
-    study = script(JKO, "study")
     problem = BKW(d=2)
     v = problem.sample(40_000, generator=torch.Generator().manual_seed(0))
-    run = SimpleNamespace(problem=problem, half_width=4.0, weight=None)
+    run = SimpleNamespace(problem=problem, half_width=4.0)
     for component in (0, 1):
-        f = study.axis_slice(run, SimpleNamespace(v=v), component)
-        expected = smoothed_slice(problem.initial, study.axis_points(run), component, problem.bandwidth)
+        f = axis_slice(run, v, component)
+        expected = smoothed_slice(problem.initial, axis_points(run), component, problem.bandwidth)
         assert float((f - expected).norm() / expected.norm()) < 0.06
 
 
@@ -170,3 +171,135 @@ def test_smoke(figure, script, tmp_path, monkeypatch):
         rows = list(csv.DictReader(file))
     assert len(rows) == {"figure_5_1": 4, "figure_5_3": 10, "figure_5_6": 20}[figure]
     assert (tmp_path / f"{figure}.png").stat().st_size > 10_000
+
+
+PINN = "experiments/pinn_pm"
+
+
+@pytest.mark.parametrize(
+    "problem", ["bkw_2d", "bkw_3d", "bimaxwellian_2d", "rosenbluth_3d_wide", "mixture_3d", "truncated_2d"]
+)
+def test_all_runs_of_a_problem_of_pinn_pm_can_be_built(problem, script, tmp_path):
+    study = script(PINN, "study")
+    runs = study.problem_runs(problem, study.CASES, tmp_path, smoke=False)
+    assert len(sweep_commands(runs, tmp_path)) == 5
+    assert not list(tmp_path.iterdir())
+
+
+def test_all_runs_of_the_ablation_can_be_built_and_differ(script, tmp_path):
+    runs = script(PINN, "ablation").runs(tmp_path, smoke=False)
+    assert len(sweep_commands(runs, tmp_path)) == 6
+    recipes = {case: compose(read_arguments(arguments)).simulation().method for case, arguments in runs.items()}
+    assert {method.recipe.iterations for method in recipes.values()} == {1500}
+    assert len({(method.recipe, method.initial, method.base) for method in recipes.values()}) == 6
+
+
+def test_the_times_of_the_figures_are_snapshots_of_all_their_runs(script, tmp_path):
+    """And the last is the end of the run: the figures take times as shares of that, for trials, which are shorter."""
+    study = script(PINN, "study")
+    modules = [script(PINN, f"figure_{k}") for k in range(4, 26)]
+    assert {module.PROBLEM for module in modules} == set(script(PINN, "drawing").TITLES) == set(study.BANDWIDTHS)
+    for problem, times in {module.PROBLEM: module.TIMES for module in modules if hasattr(module, "TIMES")}.items():
+        for arguments in study.problem_runs(problem, study.CASES, tmp_path, smoke=False).values():
+            run = compose(read_arguments(arguments)).simulation()
+            taken = [run.problem.t_start + step * run.dt for step in run.snapshot_steps]
+            assert max(taken) == pytest.approx(times[-1])
+            for t in times:
+                # Or the nearest to it that the time steps meet.
+                assert min(abs(t - other) for other in taken) <= run.dt / 2 + 1e-9
+
+
+def test_a_run_that_failed_before_its_first_row_has_an_error_and_no_record(tmp_path, monkeypatch):
+    monkeypatch.setattr("graphlandau.study.records", lambda runs, options, may_fail: {"done": "its record"})
+    monkeypatch.setattr("graphlandau.study.RunRecord", lambda path: path.name)
+    (tmp_path / "on the way").mkdir()
+    (tmp_path / "on the way" / "snapshots.h5").touch()
+    lines = [
+        "folder,status,error",
+        "done,done,",
+        "on the way,failed,folds; change the input",
+        "diverged,failed,diverged",
+    ]
+    (tmp_path / "sweep.csv").write_text("\n".join(lines))
+    found, errors = with_failures({"diverged": [], "on the way": [], "done": []}, SimpleNamespace(runs=tmp_path))
+    assert found == {"on the way": "on the way", "done": "its record"}
+    assert errors == {"on the way": "folds", "diverged": "diverged"}
+
+
+def test_times_of_a_trial_are_at_the_same_shares():
+    run = SimpleNamespace(times=np.array([5.5, 5.55, 5.6]), snapshot=lambda index: index)
+    assert snapshots_at(run, [0.0, 0.5, 1.0]) == [0, 1, 2]
+
+
+def test_the_scores_table_has_the_identities_of_the_exact_score(script):
+    """Integration by parts: <s> = 0 and <s_a v_a> = -1; the noise of 40,000 samples is 0.005 times a few."""
+    problem = BKW(d=2)
+    v = problem.sample(40_000, generator=torch.Generator().manual_seed(0), t=1.0)
+    snapshot = SimpleNamespace(t=1.0, v=v, s=problem.score(v, 1.0))
+    rows = script(PINN, "drawing").score_rows("exact", snapshot, problem)
+    for row in rows:
+        assert float(row["mean_s"]) == pytest.approx(0, abs=0.03)
+        assert float(row["mean_s_v"]) == pytest.approx(-1, abs=0.03)
+        assert float(row["rel_squared_error"]) == 0
+    snapshot.s = 1.5 * snapshot.s
+    doubled = script(PINN, "drawing").score_rows("scaled", snapshot, problem)
+    assert [float(row["rel_squared_error"]) for row in doubled] == pytest.approx([0.25, 0.25])
+
+
+def test_a_rate_that_rises_once_is_not_monotone(script):
+    row = script(PINN, "drawing").structure_row
+    t = np.arange(4.0)
+    falling = row(t, np.array([8.0, 4.0, 2.0, 1.0]))
+    assert (falling["entropy_falls"], falling["rate_monotone"], falling["rate_largest_rise"]) == (True, True, "-0.125")
+    rising = row(t, np.array([8.0, 4.0, 6.0, 1.0]))
+    assert (rising["entropy_falls"], rising["rate_monotone"], rising["rate_largest_rise"]) == (True, False, "0.25")
+
+
+def test_the_exact_flow_and_score_have_no_error_in_the_ablation(script):
+    """And a flow that stays where it is has that of the particles' own displacement."""
+    module, problem = script(PINN, "ablation"), BKW(d=2)
+    v0 = problem.sample(500, generator=torch.Generator().manual_seed(0))
+    exact = {t: problem.characteristics(v0, t) for t in (0.0, 1.0)}
+
+    def pair(at):
+        flow = SimpleNamespace(at=at, parameters=lambda: iter([v0]))
+        return SimpleNamespace(flow=flow, score=SimpleNamespace(at=lambda t: lambda v: problem.score(v, t)))
+
+    found = module.measure(pair(problem.characteristics), exact)
+    assert max(found["rel_trajectory_error"].max(), found["rel_fisher_divergence"].max()) < 1e-24
+    still = module.measure(pair(lambda v, t: v), exact)
+    moved = (v0 - exact[1.0]).square().sum(1).mean()
+    assert still["distance"].tolist() == pytest.approx([0, float(moved)])
+    assert still["energy_rel_drift"].max() == 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "count"),
+    [
+        ("figure_4", 30),
+        ("figure_5", 3),
+        ("figure_7", 6),
+        ("figure_8", 8),
+        ("figure_20", 30),
+        ("ablation", 6),
+        ("certificates", 6),
+    ],
+)
+def test_smoke_of_pinn_pm(name, count, script, tmp_path, monkeypatch):
+    """A table and a picture; whatever the score, the entropy falls."""
+    module = script(PINN, name)
+    monkeypatch.setattr(sys, "argv", [name, "--smoke", "--runs", str(tmp_path / "runs"), "--out", str(tmp_path)])
+    module.main()
+    with (tmp_path / f"{name}.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == count
+    assert (tmp_path / f"{name}.png").stat().st_size > 10_000
+    if name == "figure_7":
+        assert {row["entropy_falls"] for row in rows} == {"True"}
+    if name == "figure_4":
+        assert {float(row["from_flow"]) for row in rows if row["run"] == "pinn_particle"} == {0}
+    if name == "certificates":
+        with (tmp_path / "certificates_density.csv").open(newline="") as file:
+            for row in csv.DictReader(file):
+                assert float(row["trajectory"]) <= float(row["trajectory_bound"])

@@ -12,10 +12,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from study import command_line, example_runs, series
+from study import command_line, example_runs
 
 from graphlandau.plotting import RunRecord
-from graphlandau.study import records
+from graphlandau.study import records, series
 from graphlandau.tables import write_csv
 
 # Example, cases, more options, suffix of the run folders.

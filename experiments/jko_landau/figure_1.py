@@ -20,16 +20,13 @@ from study import (
     equilibrium_entropy,
     example,
     heading,
-    legend_below,
     maxwellian_entropy,
-    number,
     relaxation,
-    series,
 )
 
 from graphlandau.plotting.entropy import exact_entropy
-from graphlandau.plotting.style import EXACT, time_axis, widen_decades
-from graphlandau.study import publish
+from graphlandau.plotting.style import EXACT, legend_below, time_axis, widen_decades
+from graphlandau.study import number, publish, series
 
 EXAMPLE, SHOWN = "bkw_2d", ("network", "closed_form")
 

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import numpy as np
 from matplotlib.figure import Figure
-from study import NAMES, Records, command_line, example, heading, legend_below, number, series
+from study import NAMES, Records, command_line, example, heading
 
 from graphlandau.plotting.covariance import exact_covariance
-from graphlandau.plotting.style import EXACT, PALETTE, time_axis
-from graphlandau.study import publish
+from graphlandau.plotting.style import EXACT, PALETTE, legend_below, time_axis
+from graphlandau.study import number, publish, series
 
 EXAMPLE, SHOWN = "anisotropic_10d", ("network", "closed_form")
 ENTRIES = (1, 2, 3)

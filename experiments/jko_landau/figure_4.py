@@ -8,20 +8,10 @@ from __future__ import annotations
 
 import numpy as np
 from matplotlib.figure import Figure
-from study import (
-    Records,
-    command_line,
-    draw_energy,
-    draw_entropy,
-    example,
-    heading,
-    legend_below,
-    number,
-    relaxation,
-    series,
-)
+from study import Records, command_line, draw_energy, draw_entropy, example, heading, relaxation
 
-from graphlandau.study import publish
+from graphlandau.plotting.style import legend_below
+from graphlandau.study import number, publish, series
 
 EXAMPLE, SHOWN = "bkw_3d", ("network", "closed_form")
 

@@ -9,23 +9,13 @@ The exact density smoothed by the same kernel tells the width of the kernel from
 from __future__ import annotations
 
 from matplotlib.figure import Figure
-from study import (
-    LINES,
-    NAMES,
-    axis_points,
-    axis_slice,
-    command_line,
-    example,
-    heading,
-    legend_below,
-    number,
-    snapshots_at,
-)
+from study import LINES, NAMES, command_line, example, heading
 
 from graphlandau.diagnostics import relative_l2_error
+from graphlandau.plotting.density import axis_points, axis_slice
 from graphlandau.plotting.exact import slice_along, smoothed_slice
-from graphlandau.plotting.style import EXACT, SMOOTHED, velocity_axis
-from graphlandau.study import publish
+from graphlandau.plotting.style import EXACT, SMOOTHED, legend_below, velocity_axis
+from graphlandau.study import number, publish, snapshots_at
 
 EXAMPLE, SHOWN = "bkw_3d", ("network", "closed_form")
 SHARES = (0.0, 0.5, 1.0)  # t = 5.5, 5.75 and 6
@@ -40,7 +30,7 @@ def main() -> None:
     densities = [density for t in times if (density := some.problem.density(t)) is not None]
     exact = [slice_along(density, x, 0) for density in densities]
     smoothed = [smoothed_slice(density, x, 0, h) for density in densities]
-    slices = {case: [axis_slice(run, s) for s in snapshots_at(run, SHARES)] for case, run in found.items()}
+    slices = {case: [axis_slice(run, s.v) for s in snapshots_at(run, SHARES)] for case, run in found.items()}
     for case, curves in slices.items():
         for t, f, truth, smooth in zip(times, curves, exact, smoothed, strict=True):
             errors = {"error": relative_l2_error(f, truth), "error_smoothed": relative_l2_error(f, smooth)}

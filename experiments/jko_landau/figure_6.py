@@ -7,23 +7,12 @@ python experiments/jko_landau/figure_6.py --smoke
 from __future__ import annotations
 
 from matplotlib.figure import Figure
-from study import (
-    LINES,
-    NAMES,
-    Records,
-    axis_points,
-    axis_slice,
-    command_line,
-    example,
-    heading,
-    legend_below,
-    number,
-    snapshots_at,
-)
+from study import LINES, NAMES, Records, command_line, example, heading
 
 from graphlandau.diagnostics import relative_l2_error
-from graphlandau.plotting.style import velocity_axis
-from graphlandau.study import publish
+from graphlandau.plotting.density import axis_points, axis_slice
+from graphlandau.plotting.style import legend_below, velocity_axis
+from graphlandau.study import number, publish, snapshots_at
 
 EXAMPLE, SHOWN = "bimaxwellian_2d", ("network", "blob")
 SHARES = (0.0, 0.125, 0.25)  # t = 0, 20 and 40
@@ -38,7 +27,7 @@ def draw(found: Records) -> Figure:
     for case, run in found.items():
         for k, snapshot in enumerate(snapshots_at(run, SHARES)):
             for a, name in enumerate(SLICES):
-                f = axis_slice(run, snapshot, a)
+                f = axis_slice(run, snapshot.v, a)
                 grid[a, k].plot(axis_points(run), f, label=NAMES[case], **LINES[case])
                 velocity_axis(grid[a, k], HALF_WIDTH, a, "" if k else name, f"$t = {snapshot.t:.4g}$")
     for ax in grid[:, 0]:
@@ -56,7 +45,7 @@ def main() -> None:
     pairs = zip(*(snapshots_at(found[case], SHARES) for case in SHOWN), strict=True)
     for ours, theirs in pairs:
         for a, name in enumerate(("f(v_1, 0)", "f(0, v_2)")):
-            f, g = axis_slice(found["network"], ours, a), axis_slice(found["blob"], theirs, a)
+            f, g = axis_slice(found["network"], ours.v, a), axis_slice(found["blob"], theirs.v, a)
             row = {"t": f"{ours.t:g}", "slice": name, "difference": number(float(relative_l2_error(f, g)))}
             rows.append(row | {"peak_network": number(float(f.max())), "peak_blob": number(float(g.max()))})
     publish(options, "figure_6", rows, lambda: draw(found))

@@ -10,10 +10,10 @@ from __future__ import annotations
 
 from figure_6 import EXAMPLE, HALF_WIDTH
 from matplotlib.figure import Figure
-from study import carried_density, command_line, differences, example, heading, scatter, snapshots_at
+from study import carried_density, command_line, differences, example, heading, scatter
 
 from graphlandau.plotting.particles import density_at_particles
-from graphlandau.study import publish
+from graphlandau.study import publish, snapshots_at
 
 CASE = "network"
 SHARES = (0.0, 0.25, 1.0)  # t = 0, 40 and 160

@@ -9,11 +9,12 @@ The density is the printed one, of mass :math:`\rho` = 0.0020: :math:`\rho` time
 from __future__ import annotations
 
 from matplotlib.figure import Figure
-from study import axis_points, axis_slice, command_line, example, heading, number, snapshots_at
+from study import command_line, example, heading
 
+from graphlandau.plotting.density import axis_points, axis_slice
 from graphlandau.plotting.exact import slice_along, smoothed_slice
 from graphlandau.plotting.style import EXACT, SMOOTHED, time_colours, velocity_axis
-from graphlandau.study import publish
+from graphlandau.study import number, publish, snapshots_at
 
 EXAMPLE, CASE = "rosenbluth_3d", "network"
 SHARES = (0.0, 0.5, 1.0)  # t = 0, 10 and 20
@@ -23,7 +24,7 @@ def main() -> None:
     options = command_line(__doc__, __file__, EXAMPLE)
     run = example(EXAMPLE, [CASE], options)[CASE]
     snapshots, x, problem = snapshots_at(run, SHARES), axis_points(run), run.problem
-    slices = [problem.mass * axis_slice(run, snapshot) for snapshot in snapshots]
+    slices = [problem.mass * axis_slice(run, snapshot.v) for snapshot in snapshots]
     rows = []
     for snapshot, f in zip(snapshots, slices, strict=True):
         centre, peak = f[len(f) // 2], f.max()

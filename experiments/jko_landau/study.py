@@ -3,24 +3,20 @@
 from __future__ import annotations
 
 import argparse
-import csv
-import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import torch
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
-from torch import Tensor
 
-from graphlandau.diagnostics import effective_particles, equilibrium_distance_mc, gaussian_kde
+from graphlandau.diagnostics import effective_particles, equilibrium_distance_mc
 from graphlandau.plotting import RunRecord, Snapshot
 from graphlandau.plotting.entropy import exact_entropy
-from graphlandau.plotting.style import DENSITY_MAP, EXACT, NIGHT, PALETTE, REFERENCE, time_axis
-from graphlandau.study import read_command_line, records
+from graphlandau.plotting.style import DENSITY_MAP, EXACT, NIGHT, REFERENCE, case_lines, time_axis
+from graphlandau.study import number, read_command_line, records, series
 
 # The fields and steps that are compared. "network" is the configuration itself, trained as in the paper: a perceptron,
 # or, for Rosenbluth's problem, a network on top of the Gaussian score instead of its residual network.
@@ -38,11 +34,7 @@ NAMES = {
     "closed_form_exact": "JKO, closed form, exact determinant",
     "blob": "blob",
 }
-# Earlier lines are wider, so that one below another is seen.
-LINES: dict[str, dict[str, Any]] = {
-    case: {"color": colour, "linewidth": width}
-    for case, colour, width in zip(CASES, PALETTE, (2.6, 1.5, 1.5, 1.5, 1.5), strict=False)
-}
+LINES = case_lines(CASES, (2.6, 1.5, 1.5, 1.5, 1.5))
 
 # A few particles and steps of each example, to see that it runs.
 SMOKE: dict[str, list[str]] = {
@@ -58,11 +50,6 @@ SMALL = ["--method.minibatch", "200", "--method.initial_steps", "50"]
 Runs = dict[str, list[str]]
 Records = Mapping[str, RunRecord]
 Densities = tuple[str, Sequence[np.ndarray]]
-
-_POINTS = 241
-
-# What a failed run adds to its error, which differs between the first time and a resume, and names a folder.
-ADVICE = re.compile(r"; (change the input|the last checkpoint is kept in .*)$")
 
 
 def example_runs(name: str, cases: Sequence[str], smoke: bool, *more: str, suffix: str = "") -> Runs:
@@ -89,46 +76,14 @@ def example(
     return records(example_runs(name, cases, options.smoke, *more, suffix=suffix), options)
 
 
-def with_failures(runs: Runs, options: argparse.Namespace) -> tuple[dict[str, RunRecord], dict[str, str]]:
-    """Run what is not finished; return the records, also of runs that failed on the way, and the errors of these."""
-    done = records(runs, options, may_fail=True)
-    with (options.runs / "sweep.csv").open(newline="") as lines:
-        outcome = {row["folder"]: row["error"] or row["status"] for row in csv.DictReader(lines)}
-    errors = {name: ADVICE.sub("", text) for name, text in outcome.items() if name not in done}
-    return {name: done.get(name) or RunRecord(options.runs / name) for name in runs}, errors
-
-
 def command_line(doc: str | None, script: str, name: str) -> argparse.Namespace:
     """Read the command line of a script whose runs are those of the example ``name``."""
     return read_command_line(doc, script, runs=name)
 
 
-def number(x: float | None) -> str | None:
-    """Four digits for a table."""
-    return None if x is None else f"{x:.4g}"
-
-
 def heading(name: str, found: Records) -> str:
     """What a figure is of: the example and its number of particles."""
     return f"{name}, {next(iter(found.values())).config['particles']:,} particles"
-
-
-def snapshots_at(run: RunRecord, shares: Sequence[float]) -> list[Snapshot]:
-    """Return the snapshots nearest to these shares of the time of the run: shorter in a trial, so are its times."""
-    times = run.times[0] + np.array(shares) * (run.times[-1] - run.times[0])
-    return [run.snapshot(int(np.abs(run.times - t).argmin())) for t in times]
-
-
-def series(run: RunRecord, key: str) -> tuple[np.ndarray, np.ndarray]:
-    """Return times and values of a metric that every run here has.
-
-    Raises:
-        ValueError: If this one does not.
-    """
-    found = run.series(key)
-    if found is None:
-        raise ValueError(f"{run.path} has no values of {key}")
-    return found
 
 
 def maxwellian_entropy(run: RunRecord) -> np.ndarray:
@@ -197,25 +152,6 @@ def draw_entropy(ax: Axes, found: Records) -> None:
         ax.plot(*truth, **EXACT, label="exact")
     ax.plot(some.time_span, [equilibrium_entropy(some)] * 2, **REFERENCE, label="equilibrium")
     time_axis(ax, some.time_span, r"$H = \langle \log f \rangle$", "Entropy")
-
-
-def legend_below(fig: Figure) -> None:
-    """Draw one legend for all panels, each label once."""
-    labelled = [ax.get_legend_handles_labels() for ax in fig.axes]
-    entries = {label: handle for handles, labels in labelled for handle, label in zip(handles, labels, strict=True)}
-    fig.legend(entries.values(), entries.keys(), loc="outside lower center", ncols=6)
-
-
-def axis_points(run: RunRecord) -> Tensor:
-    """Return the points of a slice, over the problem's grid."""
-    return torch.linspace(-run.half_width, run.half_width, _POINTS, dtype=torch.float64)
-
-
-def axis_slice(run: RunRecord, snapshot: Snapshot, component: int = 0) -> Tensor:
-    """Return the kernel estimate of the density at :func:`axis_points` of one axis, with the problem's bandwidth."""
-    x = axis_points(run)
-    axes = [x if a == component else x.new_zeros(1) for a in range(run.problem.d)]
-    return gaussian_kde(snapshot.v, axes, run.problem.bandwidth, run.weight).flatten()
 
 
 def scatter(snapshots: Sequence[Snapshot], above: Densities, below: Densities, half_width: float, title: str) -> Figure:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +17,7 @@ from graphlandau.plotting.entropy import exact_dissipation, exact_entropy
 from graphlandau.plotting.run_record import RunRecord
 from graphlandau.plotting.style import EXACT, PALETTE, STYLE, time_axis, widen_decades
 
-__all__ = ["PANELS", "Panel", "figure"]
+__all__ = ["PANELS", "Panel", "draw_panel", "figure"]
 
 # With the six colours: the lines of 24 runs. Dashes are left to the exact solution.
 _LINES = ("solid", (0, (1, 1.2)), (0, (6, 1.5, 1, 1.5)), (0, (6, 1.5, 1, 1.5, 1, 1.5)))
@@ -53,6 +53,7 @@ PANELS = {
     "rel_fisher_divergence": Panel(
         "Relative Fisher divergence", r"$\langle |s - s_*|^2 \rangle \, / \, \langle |s_*|^2 \rangle$"
     ),
+    "rel_trajectory_error": Panel("Trajectory error", r"$\langle |v - v_*|^2 \rangle \, / \, \langle |v_*|^2 \rangle$"),
     "cov_frobenius_error": Panel("Covariance error", r"$\| \Sigma - \Sigma_* \|_F$"),
     "equilibrium_distance": Panel("Distance from isotropy", r"$\| \Sigma - T I \|_F$", exact=exact_isotropy_distance),
     "entropy": Panel(
@@ -77,19 +78,29 @@ def _curve(run: RunRecord, name: str, panel: Panel) -> Curve | None:
     return (t[seen], values[seen]) if seen.any() else None
 
 
-def _draw(ax: Axes, runs: Mapping[str, RunRecord], name: str) -> None:
-    """Draw one metric of all runs; earlier lines are wider, so that one below another is seen."""
+def draw_panel(
+    ax: Axes, runs: Mapping[str, RunRecord], name: str, looks: Sequence[Mapping[str, Any]] | None = None
+) -> None:
+    """Draw one metric of all runs, and the exact curve where one is known.
+
+    Args:
+        ax: Where.
+        runs: Runs of one problem by their labels.
+        name: One of :data:`PANELS`.
+        looks: How the line of each is drawn. Unless given, earlier ones are wider, so that one below another is seen.
+    """
     panel = PANELS[name]
     widths = np.linspace(2.4, 1.5, len(runs))
-    for k, run in enumerate(runs.values()):
+    given = looks or [{"linewidth": width, **_style(k)} for k, width in enumerate(widths)]
+    for (label, run), look in zip(runs.items(), given, strict=True):
         curve = _curve(run, name, panel)
         if curve is not None:
             marker = "o" if len(curve[0]) == 1 else None
-            ax.plot(*curve, marker=marker, linewidth=widths[k], gid=name, **_style(k))
+            ax.plot(*curve, marker=marker, label=label, gid=name, **look)
     longest = max(runs.values(), key=lambda run: run.time_span[1])
     truth = panel.exact(longest)
     if truth is not None and ((truth[1] > 1e-12).any() or not panel.logarithmic):
-        ax.plot(*truth, gid="exact", **EXACT)
+        ax.plot(*truth, label="exact", gid="exact", **EXACT)
     time_axis(ax, longest.time_span, panel.y, panel.title)
     if panel.logarithmic:
         widen_decades(ax)
@@ -121,7 +132,7 @@ def figure(runs: Mapping[str, RunRecord], title: str) -> Figure:
     fig = Figure(figsize=(4.4 * columns, 3.5 * rows + 0.7 + 0.22 * -(-len(runs) // per_line)), layout="constrained")
     axes = list(fig.subplots(rows, columns, squeeze=False).flat)
     for ax, name in zip(axes, found, strict=False):
-        _draw(ax, runs, name)
+        draw_panel(ax, runs, name)
     for ax in axes[len(found) :]:
         ax.set_axis_off()
     if any(line.get_gid() == "exact" for ax in axes for line in ax.get_lines()):

@@ -15,7 +15,16 @@ from graphlandau.plotting import exact
 from graphlandau.plotting.run_record import RunRecord, Snapshot
 from graphlandau.plotting.style import EXACT, PALETTE, SMOOTHED, velocity_axis
 
-__all__ = ["draw_marginal", "draw_slice", "figure", "has_slices", "line_meanings"]
+__all__ = [
+    "axis_marginal",
+    "axis_points",
+    "axis_slice",
+    "draw_marginal",
+    "draw_slice",
+    "figure",
+    "has_slices",
+    "line_meanings",
+]
 
 _POINTS = 241
 
@@ -26,12 +35,27 @@ def has_slices(run: RunRecord) -> bool:
     return run.problem.d <= 3 and (known or run.problem.grid is not None)
 
 
+def axis_points(run: RunRecord) -> Tensor:
+    """Return the points of a slice, over the problem's grid."""
+    return torch.linspace(-run.half_width, run.half_width, _POINTS, dtype=torch.float64)
+
+
+def axis_slice(run: RunRecord, v: Tensor, component: int = 0, weight: Tensor | None = None) -> Tensor:
+    """Return the kernel estimate of the density at :func:`axis_points` of one axis, with the problem's bandwidth."""
+    x = axis_points(run)
+    axes = [x if a == component else x.new_zeros(1) for a in range(run.problem.d)]
+    return gaussian_kde(v, axes, run.problem.bandwidth, weight).flatten()
+
+
+def axis_marginal(run: RunRecord, v: Tensor, component: int = 0, weight: Tensor | None = None) -> Tensor:
+    """Return the kernel estimate of the marginal density of one component, as :func:`axis_slice`."""
+    return gaussian_kde(v[:, component : component + 1], [axis_points(run)], run.problem.bandwidth, weight)
+
+
 def draw_slice(ax: Axes, run: RunRecord, snapshot: Snapshot, component: int, colour: Any, label: str) -> None:
     """Draw f along a velocity axis (d <= 3): particles in colour, exact dashed, smoothed exact dotted."""
-    x, h = _abscissae(run), run.problem.bandwidth
-    axes = [x if a == component else x.new_zeros(1) for a in range(run.problem.d)]
-    estimate = gaussian_kde(snapshot.v, axes, h, run.weight).flatten()
-    ax.plot(x, estimate, color=colour, label=label, gid="particles")
+    x, h = axis_points(run), run.problem.bandwidth
+    ax.plot(x, axis_slice(run, snapshot.v, component, run.weight), color=colour, label=label, gid="particles")
     density = run.problem.density(snapshot.t)
     if density is not None:
         _draw_exact(ax, x, exact.slice_along(density, x, component), exact.smoothed_slice(density, x, component, h))
@@ -42,18 +66,13 @@ def draw_slice(ax: Axes, run: RunRecord, snapshot: Snapshot, component: int, col
 
 def draw_marginal(ax: Axes, run: RunRecord, snapshot: Snapshot, component: int, colour: Any, label: str) -> None:
     """Draw the marginal density of one velocity component, as in :func:`draw_slice`; exact for d <= 3."""
-    x, h = _abscissae(run), run.problem.bandwidth
-    estimate = gaussian_kde(snapshot.v[:, component : component + 1], [x], h, run.weight)
-    ax.plot(x, estimate, color=colour, label=label, gid="particles")
+    x, h = axis_points(run), run.problem.bandwidth
+    ax.plot(x, axis_marginal(run, snapshot.v, component, run.weight), color=colour, label=label, gid="particles")
     density = run.problem.density(snapshot.t) if run.problem.d <= 3 else None
     if density is not None:
         f = exact.marginal(density, x, component, run.half_width)
         _draw_exact(ax, x, f, exact.smoothed_curve(f, x, h))
     velocity_axis(ax, run.half_width, component, f"$f_{component + 1}(v_{component + 1})$")
-
-
-def _abscissae(run: RunRecord) -> Tensor:
-    return torch.linspace(-run.half_width, run.half_width, _POINTS, dtype=torch.float64)
 
 
 def _draw_exact(ax: Axes, x: Tensor, f: Tensor, smoothed: Tensor) -> None:

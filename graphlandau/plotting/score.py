@@ -12,25 +12,33 @@ from graphlandau.plotting.run_record import RunRecord, Snapshot
 from graphlandau.plotting.style import EXACT, PALETTE, REFERENCE, velocity_axis
 from graphlandau.problems import Gaussian, Problem
 
-__all__ = ["draw_score", "draw_score_error", "figure"]
+__all__ = ["draw_score", "draw_score_error", "figure", "robust_limits"]
 
 # Drawn against the curve are the particles this close to the axis on which it is taken, but never fewer or more.
 _CLOSE, _FEWEST, _MOST = 0.12, 300, 2500
 _POINTS = 400
 
 
-def draw_score(ax: Axes, run: RunRecord, snapshot: Snapshot, component: int) -> None:
+def draw_score(
+    ax: Axes,
+    run: RunRecord,
+    snapshot: Snapshot,
+    component: int,
+    colour: str = PALETTE[0],
+    limits: tuple[float, float] | None = None,
+) -> None:
     r"""Draw :math:`s_a` against :math:`v_a` for the particles nearest to axis a, and the exact one on it.
 
     Where no exact density is known, the Gaussian of the exact covariance, or else the Maxwellian of equal energy,
-    serves as a reference, drawn grey because it is not the solution.
+    serves as a reference, drawn grey because it is not the solution. ``limits`` of the vertical axis are those of the
+    particles unless given.
     """
     v, s = snapshot.v, snapshot.s
     distance = (v.square().sum(dim=1) - v[:, component].square()).clamp(min=0).sqrt()
     close = int((distance < _CLOSE).sum())
     nearest = distance.argsort()[: min(max(close, _FEWEST), _MOST)]
-    ax.scatter(v[nearest, component], s[nearest, component], s=7, color=PALETTE[0], alpha=0.55, linewidths=0)
-    low, high = _robust_limits(s[nearest, component].numpy())
+    ax.scatter(v[nearest, component], s[nearest, component], s=7, color=colour, alpha=0.55, linewidths=0)
+    low, high = limits or robust_limits(s[nearest, component].numpy())
     x = torch.linspace(-run.half_width, run.half_width, _POINTS, dtype=torch.float64)
     density, reference = run.problem.density(snapshot.t), _reference(run.problem, snapshot.t)
     if density is not None:
@@ -67,10 +75,10 @@ def draw_score_error(ax: Axes, run: RunRecord, snapshot: Snapshot, component: in
     ax.axhline(0, **EXACT)
     name = rf"$s_{component + 1} - \partial_{component + 1} \log \, f$"
     velocity_axis(ax, run.half_width, component, name)
-    ax.set_ylim(*_robust_limits(difference.numpy(), symmetric=True))
+    ax.set_ylim(*robust_limits(difference.numpy(), symmetric=True))
 
 
-def _robust_limits(values: np.ndarray, *, symmetric: bool = False) -> tuple[float, float]:
+def robust_limits(values: np.ndarray, *, symmetric: bool = False) -> tuple[float, float]:
     """Limits that a few particles beside a singularity of the score (BKW: the origin at t = 0) do not set."""
     low, high = np.quantile(values, [0.004, 0.996])
     if symmetric:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,9 @@ __all__ = [
     "REFERENCE",
     "SMOOTHED",
     "STYLE",
+    "case_lines",
     "legend",
+    "legend_below",
     "save",
     "time_axis",
     "time_colours",
@@ -73,6 +75,12 @@ STYLE: Any = {
 }
 
 
+def case_lines(cases: Iterable[str], widths: Sequence[float]) -> dict[str, dict[str, Any]]:
+    """Return colour and width of the line of each case; earlier ones should be wider, so that all are seen."""
+    looks = zip(cases, PALETTE[: len(widths)], widths, strict=True)
+    return {case: {"color": colour, "linewidth": width} for case, colour, width in looks}
+
+
 def time_colours(count: int) -> list[Any]:
     """Return ``count`` colours from early (dark blue) to late (orange), monotone in lightness."""
     ramp = LinearSegmentedColormap.from_list("time", ["#2c2f7a", "#8a2f8b", "#d1495b", "#f0a03c"])
@@ -113,6 +121,13 @@ def legend(ax: Axes, handles: Sequence[Any] | None = None, **where: Any) -> None
     found = ax.get_legend_handles_labels()[0] if handles is None else list(handles)
     if found:
         ax.legend(handles=found, **where)
+
+
+def legend_below(fig: Figure, ncols: int = 6) -> None:
+    """Draw one legend for all panels, each label once."""
+    labelled = [ax.get_legend_handles_labels() for ax in fig.axes]
+    entries = {label: handle for handles, labels in labelled for handle, label in zip(handles, labels, strict=True)}
+    fig.legend(entries.values(), entries.keys(), loc="outside lower center", ncols=ncols)
 
 
 def save(figure: Figure, path: Path) -> Path:

@@ -1,0 +1,20 @@
+"""Figure 6 of arXiv:2603.10874: BKW in 2D, scores against velocities.
+
+python experiments/pinn_pm/figure_6.py
+python experiments/pinn_pm/figure_6.py --smoke
+"""
+
+from __future__ import annotations
+
+from drawing import score_figure
+from study import command_line
+
+PROBLEM, TIMES = "bkw_2d", (1, 2.5, 5)
+
+
+def main() -> None:
+    score_figure(command_line(__doc__, __file__, PROBLEM), "figure_6", PROBLEM, TIMES)
+
+
+if __name__ == "__main__":
+    main()
