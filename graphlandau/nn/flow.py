@@ -6,8 +6,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from graphlandau.nn.time_field import TimeField, as_time_field
-from graphlandau.validation import require_integer, require_number, require_one_of, require_positive
+from graphlandau.nn.time_interval import TimeInterval
+from graphlandau.validation import require_one_of
 
 __all__ = ["FlowMap"]
 
@@ -15,7 +15,7 @@ __all__ = ["FlowMap"]
 CHUNK = 100_000
 
 
-class FlowMap(nn.Module):
+class FlowMap(TimeInterval):
     r"""Where a particle that starts at :math:`v_0` is at time :math:`t`: a neural particle simulator.
 
     .. math::
@@ -56,56 +56,37 @@ class FlowMap(nn.Module):
     Reference: arXiv:2603.10874, Eq. (2.9) and Section 2.3.
     """
 
-    mean: Tensor
-    scale: Tensor
-
     def __init__(self, network: nn.Module, d: int, t_start: float, t_end: float, *, initial: str = "exact") -> None:
-        super().__init__()
-        self.d = require_integer("d", d, minimum=2)
-        self.t_start, self.t_end = require_number("t_start", t_start), require_number("t_end", t_end)
-        if self.t_end <= self.t_start:
-            raise ValueError(f"'t_end' must be after t_start = {self.t_start:g} (got {self.t_end:g})")
+        super().__init__(network, d, t_start, t_end, "flow")
         self.initial = require_one_of("initial", initial, ("exact", "penalty"))
-        self.network: TimeField = as_time_field(network, d, "flow")
-        self.register_buffer("mean", torch.zeros(d, dtype=torch.float64))
-        self.register_buffer("scale", torch.ones((), dtype=torch.float64))
-
-    def condition(self, mean: Float[Tensor, " d"], temperature: float) -> None:
-        """Take the mean velocity and the temperature of the plasma."""
-        self.mean.copy_(mean)
-        self.scale.fill_(require_positive("temperature", temperature) ** 0.5)
-
-    def elapsed(self, t: Tensor) -> Tensor:
-        r"""Fraction :math:`\tau` of the interval."""
-        return (t - self.t_start) / (self.t_end - self.t_start)
 
     def forward(self, v0: Float[Tensor, "*n d"], t: Tensor) -> Float[Tensor, "*n d"]:
         """Velocity at ``t`` of the particle that starts at ``v0``."""
-        mean, scale, tau = self.mean.to(v0), self.scale.to(v0), self.elapsed(t)
-        g = self.network((v0 - mean) / scale, tau)
-        return v0 + tau[..., None] * scale * g if self.initial == "exact" else mean + scale * g
+        tau, scale = self.share(t), self.scale.to(v0)
+        g = self.network(self.scaled(v0), tau)
+        return v0 + tau[..., None] * scale * g if self.initial == "exact" else self.mean.to(v0) + scale * g
 
     def value_and_rate(
         self, v0: Float[Tensor, "*n d"], t: Tensor
     ) -> tuple[Float[Tensor, "*n d"], Float[Tensor, "*n d"]]:
         r"""Velocity and acceleration :math:`\partial_t \Phi`, by forward-mode differentiation."""
-        mean, scale, tau = self.mean.to(v0), self.scale.to(v0), self.elapsed(t)
-        g, rate = self.network.value_and_rate((v0 - mean) / scale, tau)
+        tau, scale = self.share(t), self.scale.to(v0)
+        g, rate = self.network.value_and_rate(self.scaled(v0), tau)
         if self.initial == "exact":
             g, rate = tau[..., None] * g, g + tau[..., None] * rate
             value = v0 + scale * g
         else:
-            value = mean + scale * g
+            value = self.mean.to(v0) + scale * g
         return value, scale * rate / (self.t_end - self.t_start)
 
     def value_and_jacobian(
         self, v0: Float[Tensor, "*n d"], t: Tensor
     ) -> tuple[Float[Tensor, "*n d"], Float[Tensor, "*n d d"]]:
         r"""Velocity and :math:`\nabla_{v_0} \Phi`."""
-        mean, scale, tau = self.mean.to(v0), self.scale.to(v0), self.elapsed(t)
-        g, jacobian = self.network.value_and_jacobian((v0 - mean) / scale, tau)
+        tau, scale = self.share(t), self.scale.to(v0)
+        g, jacobian = self.network.value_and_jacobian(self.scaled(v0), tau)
         if self.initial == "penalty":
-            return mean + scale * g, jacobian
+            return self.mean.to(v0) + scale * g, jacobian
         eye = torch.eye(self.d, dtype=v0.dtype, device=v0.device)
         return v0 + tau[..., None] * scale * g, eye + tau[..., None, None] * jacobian
 
@@ -136,12 +117,7 @@ class FlowMap(nn.Module):
         return torch.cat(values), torch.cat(log_dets)
 
     def _time(self, v0: Tensor, t: float) -> Tensor:
-        require_number("t", t)
-        # Times of a run are sums of steps: one that means to be the last may miss it by rounding.
-        slack = 1e-9 * (self.t_end - self.t_start)
-        if not self.t_start - slack <= t <= self.t_end + slack:
-            interval = f"[{self.t_start:g}, {self.t_end:g}]"
-            raise ValueError(f"'t' must be in {interval}, the times the flow was built for (got {t:g})")
+        self.require_time(t)
         if v0.dim() != 2 or v0.size(1) != self.d:
             raise ValueError(f"'v0' must have shape (N, {self.d}) (got {tuple(v0.shape)})")
         return torch.tensor(t, dtype=v0.dtype, device=v0.device)

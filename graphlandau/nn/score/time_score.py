@@ -7,13 +7,13 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from graphlandau.nn.score.base import ScoreModel
-from graphlandau.nn.time_field import TimeField, as_time_field
-from graphlandau.validation import require_integer, require_number, require_one_of, require_positive
+from graphlandau.nn.time_interval import TimeInterval
+from graphlandau.validation import require_one_of
 
 __all__ = ["TimeScore"]
 
 
-class TimeScore(nn.Module):
+class TimeScore(TimeInterval):
     r"""Score :math:`s(v, t) \approx \nabla_v \log f(t, v)` for all :math:`t` of an interval.
 
     .. math::
@@ -41,37 +41,22 @@ class TimeScore(nn.Module):
     Reference: arXiv:2603.10874, Section 2.3.
     """
 
-    mean: Tensor
-    scale: Tensor
-
     def __init__(self, network: nn.Module, d: int, t_start: float, t_end: float, *, base: str = "maxwellian") -> None:
-        super().__init__()
-        self.d = require_integer("d", d, minimum=2)
-        self.t_start, self.t_end = require_number("t_start", t_start), require_number("t_end", t_end)
-        if self.t_end <= self.t_start:
-            raise ValueError(f"'t_end' must be after t_start = {self.t_start:g} (got {self.t_end:g})")
+        super().__init__(network, d, t_start, t_end, "score")
         self.base = require_one_of("base", base, ("maxwellian", "none"))
-        self.network: TimeField = as_time_field(network, d, "score")
-        self.register_buffer("mean", torch.zeros(d, dtype=torch.float64))
-        self.register_buffer("scale", torch.ones((), dtype=torch.float64))
-
-    def condition(self, mean: Float[Tensor, " d"], temperature: float) -> None:
-        """Take the mean velocity and the temperature of the plasma."""
-        self.mean.copy_(mean)
-        self.scale.fill_(require_positive("temperature", temperature) ** 0.5)
 
     def forward(self, v: Float[Tensor, "*n d"], t: Tensor) -> Float[Tensor, "*n d"]:
         """Score at ``v`` and ``t``."""
-        x, tau, scale = self._inputs(v, t)
-        g = self.network(x, tau)
-        return (g - x if self.base == "maxwellian" else g) / scale
+        x = self.scaled(v)
+        g = self.network(x, self.share(t))
+        return (g - x if self.base == "maxwellian" else g) / self.scale.to(v)
 
     def value_and_jacobian(
         self, v: Float[Tensor, "*n d"], t: Tensor
     ) -> tuple[Float[Tensor, "*n d"], Float[Tensor, "*n d d"]]:
         """Score and Jacobian in the velocity, in one pass."""
-        x, tau, scale = self._inputs(v, t)
-        g, jacobian = self.network.value_and_jacobian(x, tau)
+        x, scale = self.scaled(v), self.scale.to(v)
+        g, jacobian = self.network.value_and_jacobian(x, self.share(t))
         if self.base == "maxwellian":
             g, jacobian = g - x, jacobian - torch.eye(self.d, dtype=v.dtype, device=v.device)
         return g / scale, jacobian / scale.square()
@@ -89,15 +74,7 @@ class TimeScore(nn.Module):
         Raises:
             ValueError: If ``t`` is outside the interval.
         """
-        slack = 1e-9 * (self.t_end - self.t_start)
-        if not self.t_start - slack <= require_number("t", t) <= self.t_end + slack:
-            interval = f"[{self.t_start:g}, {self.t_end:g}]"
-            raise ValueError(f"'t' must be in {interval}, the times the score was built for (got {t:g})")
-        return _ScoreAt(self, t)
-
-    def _inputs(self, v: Tensor, t: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        scale = self.scale.to(v)
-        return (v - self.mean.to(v)) / scale, (t - self.t_start) / (self.t_end - self.t_start), scale
+        return _ScoreAt(self, self.require_time(t))
 
 
 class _ScoreAt(ScoreModel):
