@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import logging
 from collections.abc import Callable
 from pathlib import Path
 from typing import ClassVar
@@ -26,6 +27,10 @@ __all__ = ["PINN"]
 
 # Samples from which mean and temperature are taken where the problem does not know its own.
 MOMENT_SAMPLES = 100_000
+# Share of the particles that may be without a density.
+MOST_FOLDED = 0.01
+
+log = logging.getLogger(__name__)
 
 
 class PINN(LandauTransport):
@@ -37,8 +42,9 @@ class PINN(LandauTransport):
     in steps of ``dt`` by the drift of the learned score (PINN-score). The time step of a run with the flow is only how
     often one looks.
 
-    The log-density is :math:`\log f_0(v_0) - \log \det \nabla \Phi` for the flow; it is not defined for a particle
-    where the map is folded, which ends the run.
+    The log-density is :math:`\log f_0(v_0) - \log \det \nabla \Phi` for the flow. It is not defined for a particle
+    where the map is folded: such a one, mostly far out where training has seen few, keeps what it had. The column
+    ``folded`` of the metrics counts them; more than 1 % end the run.
 
     Args:
         score: Network of the score, a field of velocity and time (:class:`~graphlandau.nn.TimeField`).
@@ -124,6 +130,7 @@ class PINN(LandauTransport):
         for name, network in self.networks.items():
             if not isinstance(network, nn.Module):
                 raise ValueError(f"'{name}' must be a torch.nn.Module (got {type(network).__name__})")
+        self.folded = 0
         self.t_end: float | None = None
         self.workspace: Path | None = None
         self.pair: TrainedFlow
@@ -214,16 +221,24 @@ class PINN(LandauTransport):
             v = self.pair.flow.at(state.v0, t)
         else:
             v, log_det = self.pair.flow.at_with_log_det(state.v0, t)
-            folded = int(torch.isnan(log_det).sum())
-            if folded:
+            log_f = self.problem.log_prob(state.v0).to(v.dtype) - log_det
+            folded = torch.isnan(log_det)
+            self.folded, before = int(folded.sum()), self.folded
+            if self.folded > MOST_FOLDED * v.size(0):
                 raise ArithmeticError(
-                    f"the learned flow is folded for {folded} of {v.size(0)} particles, which have no density; "
+                    f"the learned flow is folded for {self.folded} of {v.size(0)} particles, which have no density; "
                     "train longer, or take --log_det none"
                 )
-            log_f = self.problem.log_prob(state.v0).to(v.dtype) - log_det
+            if self.folded and not before:
+                log.warning("the learned flow is folded for %d of %d particles at t = %g", self.folded, v.size(0), t)
+            log_f = torch.where(folded, state.get("log_f", log_f), log_f)
         placed = unchecked_state(v, t, state.get("weight"), log_f)
         placed.v0 = state.v0
         return placed
+
+    def record(self) -> dict[str, float]:
+        """Number of particles where the flow is folded."""
+        return {"folded": self.folded} if self.transport == "flow" and self.log_det != "none" else {}
 
     def state_dict(self) -> dict[str, Tensor]:
         """Random generator, and the weights of both networks."""

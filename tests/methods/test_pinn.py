@@ -181,6 +181,34 @@ class Folding(TimeField):
         return torch.stack([-3 * v[..., 0], 0 * v[..., 1]], dim=-1) + self.unused + 0 * t[..., None]
 
 
+def test_a_few_folded_particles_keep_their_density_and_are_counted(caplog):
+    """v_1 - 0.05 tau v_1^3 folds at the end where |v_1| > 2.6: the others have the density of the map."""
+
+    class Crease(TimeField):
+        d = 2
+
+        def __init__(self):
+            super().__init__()
+            self.like = nn.Parameter(torch.zeros(1, dtype=torch.float64))
+
+        def forward(self, v, t):
+            pull = -0.05 * v[..., :1] ** 3 + 0 * t[..., None]
+            return torch.cat([pull, 0 * pull], -1)
+
+    still = {"iterations": 1, "learning_rate": 1e-12}
+    simulation = run(pinn(flow=Crease(), **still), particles=1000)
+    rows = simulation.run().metrics
+    v0, state = simulation.state.v0, simulation.state
+    slope = 1 - 0.15 * v0[:, 0] ** 2
+    folded = slope < 0
+    assert 0 < int(folded.sum()) <= 10
+    assert rows[-1]["folded"] == int(folded.sum())
+    assert "folded for" in caplog.text
+    want = BKW(2).log_prob(v0) - slope.abs().log()
+    torch.testing.assert_close(state.log_f[~folded], want[~folded])
+    assert bool(torch.isfinite(state.log_f).all())
+
+
 def test_a_folded_map_ends_the_run_unless_no_density_is_asked_for():
     still = {"iterations": 1, "learning_rate": 1e-12}
     with pytest.raises(DivergedError, match=r"at step 1 of 4 .*folded for 40 of 40 particles.*--log_det none"):
