@@ -82,14 +82,16 @@ class Certificate(Callback):
         self.drift = LandauDrift(problem.gamma, problem.strength)
         self.known = problem.gamma == 0 and problem.density(problem.t_end) is not None
         self.tensors: dict[str, Tensor] = {}
+        self._restored = False
         _require_certifiable(problem, method)
 
     def begin(self, run: Simulation) -> None:
         """Start with the score of the initial density, or where the checkpoint left off."""
         _require_certifiable(self.problem, run.method)
         run.labels["certificate"] = f"{self.bound.name}: {self.bound.statement}"
-        if self.tensors:
+        if self._restored:
             self.tensors = {key: x.to(run.device) for key, x in self.tensors.items()}
+            self._restored = False
             return
         log.info("certificate by %s: %s", self.bound.name, self.bound.statement)
         zero = torch.zeros((), dtype=torch.float64, device=run.device)
@@ -143,7 +145,7 @@ class Certificate(Callback):
 
     def load_state_dict(self, tensors: Mapping[str, Tensor]) -> None:
         """Take them back."""
-        self.tensors = dict(tensors)
+        self.tensors, self._restored = dict(tensors), True
 
 
 def _require_certifiable(problem: Problem, method: Method) -> None:

@@ -186,8 +186,8 @@ def _execute(simulation: Simulation, config: RunConfig, new_in: Path | None = No
     try:
         result = simulation.run()
     except DivergedError as error:
-        if folder.training.exists() and not simulation.rows:
-            return _fail(f"{error}; the folder {folder.path} is kept", 1)
+        if folder.training.exists() and len(simulation.rows) <= 1:
+            return _fail(f"{error}; the training is kept in {folder.training}", 1)
         if new_in is not None and simulation.step == 0:
             if not simulation.rows:
                 folder.discard()

@@ -75,7 +75,7 @@ class DensityErrors(Callback):
     def begin(self, run: Simulation) -> None:
         """Start the particles of the floor with those of the run, or where the checkpoint left them."""
         if self.floors:
-            v = self.saved["v"].to(run.state.v) if self.saved else run.state.v.clone()
+            v = self.saved["v"].to(run.state.v) if self.saved else run.state.get("v0", run.state.v).clone()
             if not v.numel():
                 return  # given up before the checkpoint
             self.shadow = Data(v=v, t=run.t, num_nodes=run.particles)
@@ -98,8 +98,17 @@ class DensityErrors(Callback):
             self.shadow = None  # there is no exact score to move by
         if self.shadow is not None and run.step < run.steps:
             self.shadow.t = run.t
+            if not run.method.in_steps:
+                self._follow(run)
+                return
             self.shadow = self.exact.advance(self.shadow, self.exact.evaluate(self.shadow), run.dt)
             self.shadow = self.shadow.apply(Tensor.contiguous)
+
+    def _follow(self, run: Simulation) -> None:
+        """Put the particles of the floor where the exact drift carries them until the next look, if that is known."""
+        later = self.problem.t_start + (run.step + 1) * run.dt
+        exact = self.problem.characteristics(run.state.get("v0", run.state.v).double(), later)
+        self.shadow = None if exact is None else Data(v=exact.to(run.state.v), t=later, num_nodes=run.particles)
 
     def state_dict(self) -> dict[str, Tensor]:
         """The particles of the floor, and the random batches to come."""

@@ -95,7 +95,7 @@ def density_protocol(
     Reference: arXiv:2603.10874, Section 5.1.
     """
     require_integer("samples", samples, minimum=2)
-    like = next(flow.parameters())
+    like = flow.like
     generator = torch.Generator().manual_seed(seed)
     rows = []
     for t in times:

@@ -123,8 +123,19 @@ class RunFolder:
             raise ValueError(f"{self.path} is being written by another process: wait for it, or end it") from None
 
     def write_row(self, row: dict[str, Any]) -> None:
-        """Append one row to ``metrics.csv``; the first row fixes the columns, ``None`` is an empty cell."""
+        """Append one row to ``metrics.csv``; the first row fixes the columns, ``None`` is an empty cell.
+
+        Raises:
+            ValueError: If the row has other columns than the file.
+        """
         new = not self.metrics.exists()
+        if not new:
+            with open(self.metrics, encoding="utf-8") as file:
+                columns = file.readline().rstrip("\n").split(",")
+            if columns != list(row):
+                other = sorted(set(columns) ^ set(row)) or ["their order"]
+                differ = f"{self.metrics} has other columns than this version writes ({', '.join(other)} differ)"
+                raise ValueError(f"{differ}: start a new run")
         with open(self.metrics, "a", newline="", encoding="utf-8") as file:
             writer = csv.DictWriter(file, fieldnames=list(row), lineterminator="\n")
             if new:

@@ -36,7 +36,7 @@ __all__ = [
 Look = tuple[str, str, str]
 
 # What a failed run adds to its error, which differs between the first time and a resume, and names a folder.
-_ADVICE = re.compile(r"; (change the input|the last checkpoint is kept in .*)$")
+_ADVICE = re.compile(r"; (change the input|the last checkpoint is kept in .*|the training is kept in .*)$")
 
 
 def read_command_line(

@@ -355,7 +355,7 @@ def test_training_that_diverges_late_keeps_its_last_checkpoint(graphlandau, here
     assert status == 1
     assert "training diverged at iteration 17 of 25" in err.splitlines()[-1]
     assert "those of iteration 10, kept in a/training/latest.safetensors" in err.splitlines()[-1]
-    assert err.splitlines()[-1].endswith("the folder a is kept")
+    assert err.splitlines()[-1].endswith("the training is kept in a/training")
     monkeypatch.setattr(Training, "_times", sample)
     assert graphlandau("run --resume a")[0] == 0
 

@@ -30,9 +30,14 @@ class Radial(TimeField):
         self.like = torch.nn.Parameter(torch.zeros(1, dtype=torch.float64))
 
     def forward(self, v, t):
-        share = float(t)
-        at = self.problem.t_start + (self.problem.t_end - self.problem.t_start) * share
-        return (self.problem.characteristics(v, at) - v) / share if share else torch.zeros_like(v)
+        v = v.expand(*torch.broadcast_shapes(v.shape[:-1], t.shape), 2)
+        moved = torch.zeros_like(v)
+        for share in t.unique().tolist():
+            if share:
+                at = self.problem.t_start + (self.problem.t_end - self.problem.t_start) * share
+                here = (t == share).expand(v.shape[:-1])
+                moved[here] = (self.problem.characteristics(v[here], at) - v[here]) / share
+        return moved
 
 
 def test_transport_error_of_the_exact_score_is_that_of_the_sample():

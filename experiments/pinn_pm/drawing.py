@@ -403,7 +403,7 @@ def density_error_figure(options: argparse.Namespace, figure: str, problem: str)
         rows.append({"run": name, **{key: number(float(x)) for key, x in numbers.items()}})
 
     def draw() -> Figure:
-        fig = Figure(figsize=(9, 5.6), layout="constrained")
+        fig = Figure(figsize=(11.5, 5.8), layout="constrained")
         ax = fig.subplots()
         for case, curve in errors.items():
             ax.plot(*curve, label=NAMES[case], **LINES[case])

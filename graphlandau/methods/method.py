@@ -43,6 +43,11 @@ class Method(ABC):
 
     default_score: ClassVar[str] = "closed_form"
 
+    @property
+    def in_steps(self) -> bool:
+        """Whether particles are moved by time steps, so that a smaller ``dt`` is more exact."""
+        return True
+
     @staticmethod
     def as_score(module: nn.Module, d: int) -> nn.Module:
         """Give a ``score`` the convention of this method; ``ValueError`` if it does not fit."""

@@ -50,7 +50,8 @@ class PINN(LandauTransport):
         score: Network of the score, a field of velocity and time (:class:`~graphlandau.nn.TimeField`).
         flow: Network of the flow map, likewise.
         transport: ``"flow"`` or ``"score"``.
-        trained: File of a pair that is trained already (``trained.safetensors`` of a run); nothing is trained then.
+        trained: File of a pair that is trained already (``training/trained.safetensors`` of a run): nothing is trained
+            then, and its networks, ``initial`` and ``base`` are taken instead of those given here.
         initial: Initial condition of the flow map, ``"exact"`` or ``"penalty"``.
         base: What the network of the score adds to, ``"maxwellian"`` or ``"none"`` (as in the paper).
         iterations: Gradient steps, each with new particles and times.
@@ -137,6 +138,11 @@ class PINN(LandauTransport):
 
     as_score = staticmethod(as_time_field)
 
+    @property
+    def in_steps(self) -> bool:
+        """Only along the score."""
+        return self.transport == "score"
+
     def foresee(self, t_end: float, workspace: Path | None) -> None:
         """Train to ``t_end``, and keep checkpoints of the training in ``workspace``."""
         self.t_end, self.workspace = t_end, workspace
@@ -159,6 +165,7 @@ class PINN(LandauTransport):
             given = {name: copy.deepcopy(network) for name, network in self.networks.items()}
             self.pair = TrainedFlow.load(self.trained, **given)
             self.pair.require_problem(problem, t_end, self.trained)
+            log.info("flow and score are the networks of %s, with its initial and base", self.trained)
         for module in (self.pair.flow, self.pair.score):
             module.to(state.v.device, state.v.dtype).eval()
 

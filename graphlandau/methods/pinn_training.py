@@ -136,10 +136,13 @@ class Training:
     ) -> None:
         self.flow, self.score, self.drift, self.problem, self.recipe = flow, score, drift, problem, recipe
         self.path = None if folder is None else folder / "latest.safetensors"
-        like = next(p for module in (flow, score) for p in module.parameters())
-        self.like = torch.empty(0, dtype=like.dtype, device=like.device)
-        self.generator = torch.Generator(device=like.device).manual_seed(seed)
         self.parameters = [p for module in (flow, score) for p in module.parameters() if p.requires_grad]
+        if not self.parameters:
+            raise ValueError(
+                "'score' and 'flow' must have something to train (got no parameter that requires a gradient)"
+            )
+        self.like = self.parameters[0].new_empty(0)
+        self.generator = torch.Generator(device=self.like.device).manual_seed(seed)
         self.optimiser = torch.optim.Adam(self.parameters, lr=recipe.learning_rate)
         self.iteration, self.seconds = 0, 0.0
         self.rows: list[dict[str, Any]] = []
@@ -290,7 +293,10 @@ class Training:
         return {f"optimiser.{i}.{name}": x for i, values in slots.items() for name, x in values.items()}
 
     def _restore(self, path: Path) -> None:
-        record, tensors = read_trained(path)
+        try:
+            record, tensors = read_trained(path)
+        except ValueError as error:
+            raise ValueError(f"{path} is no readable checkpoint of a training: remove it to train anew") from error
         training: Mapping[str, Any] = record["training"]
         wanted = asdict(self.recipe) | describe(self.problem) | {"t_end": self.flow.t_end}
         wanted |= {"initial": self.flow.initial, "base": self.score.base}

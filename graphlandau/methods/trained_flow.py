@@ -111,7 +111,7 @@ class TrainedFlow:
             flow_map = FlowMap(networks["flow"], *interval, initial=flow_record["initial"])
             time_score = TimeScore(networks["score"], *interval, base=score_record["base"])
             training = record["training"]
-        except (KeyError, TypeError, ImportError) as error:
+        except (AttributeError, ImportError, KeyError, TypeError) as error:
             raise ValueError(f"'trained' must be a trained flow of this package (got {path}: {error})") from error
         for name, module in (("flow", flow_map), ("score", time_score)):
             load_weights(path, name, module, tensors)
@@ -126,9 +126,10 @@ class TrainedFlow:
         for key, value in describe(problem).items():
             found = self.problem.get(key)
             if key == "initial_samples":
-                if found is None or not torch.allclose(torch.tensor(found), torch.tensor(value), rtol=1e-5, atol=1e-5):
+                if not _close(found, value):
                     raise ValueError(f"'trained' must be for the initial density of {problem.name} (got {path})")
             elif found != value:
+                key = "problem" if key == "name" else f"problem.{key}"
                 raise ValueError(f"'trained' must be for {key} = {value!r} (got {path}, trained for {found!r})")
         if t_end > self.flow.t_end + 1e-9 * (self.flow.t_end - self.flow.t_start):
             reach = f"trained to t = {self.flow.t_end:g}"
@@ -178,8 +179,20 @@ def load_weights(path: str | Path, name: str, module: nn.Module, tensors: Mappin
 
 
 def _describe(network: TimeField) -> dict[str, Any]:
-    kind = type(getattr(network, "module", network))
-    return {"class_path": f"{kind.__module__}.{kind.__qualname__}", "arguments": network.arguments}
+    return {"class_path": _class_path(network), "arguments": network.arguments}
+
+
+def _class_path(network: nn.Module) -> str:
+    kind = type(getattr(network, "module", network))  # a user's plain network is wrapped
+    return f"{kind.__module__}.{kind.__qualname__}"
+
+
+def _close(samples: Any, others: list[float]) -> bool:
+    """Whether the samples of a file are those of a problem."""
+    try:
+        return torch.allclose(torch.tensor(samples, dtype=torch.float64), torch.tensor(others).double(), 1e-5, 1e-5)
+    except (RuntimeError, TypeError, ValueError):
+        return False
 
 
 def _rebuild(path: str | Path, name: str, record: Mapping[str, Any], given: nn.Module | None) -> nn.Module:
@@ -187,9 +200,12 @@ def _rebuild(path: str | Path, name: str, record: Mapping[str, Any], given: nn.M
     module, _, kind = class_path.rpartition(".")
     if arguments is None or module.partition(".")[0] != "graphlandau":
         if given is not None:
+            if _class_path(given) != class_path:
+                own = f"the network that was trained in {path}, a {class_path}"
+                raise ValueError(f"'{name}' must be {own} (got a {_class_path(given)})")
             return given
         raise ValueError(f"'{name}' must be given to load {path}: it holds the weights of a {class_path} only")
     found = getattr(importlib.import_module(module), kind, None)
     if not (isinstance(found, type) and issubclass(found, TimeField)):
-        raise ValueError(f"{path} is no trained flow of this package (its {name} is a {class_path})")
+        raise ValueError(f"'trained' must be a trained flow of this package (got {path}: its {name} is a {class_path})")
     return found(**arguments)

@@ -7,7 +7,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from graphlandau.nn.time_interval import TimeInterval
-from graphlandau.validation import require_one_of
+from graphlandau.validation import require_one_of, require_velocities
 
 __all__ = ["FlowMap"]
 
@@ -94,11 +94,14 @@ class FlowMap(TimeInterval):
     def at(self, v0: Float[Tensor, "N d"], t: float) -> Float[Tensor, "N d"]:
         """Velocities at one time ``t``, no steps between: any number of particles, without gradients.
 
+        Computed in the precision of the network, returned in that of ``v0``.
+
         Raises:
-            ValueError: If ``t`` is outside the interval, or ``v0`` is not :math:`(N, d)`.
+            ValueError: If ``t`` is outside the interval, or ``v0`` is not a finite floating :math:`(N, d)`.
         """
         time = self._time(v0, t)
-        return torch.cat([self.forward(part, time) for part in v0.split(CHUNK)])
+        parts = v0.to(self.like.dtype).split(CHUNK)
+        return torch.cat([self.forward(part, time) for part in parts]).to(v0.dtype)
 
     @torch.no_grad()
     def at_with_log_det(self, v0: Float[Tensor, "N d"], t: float) -> tuple[Float[Tensor, "N d"], Float[Tensor, " N"]]:
@@ -109,15 +112,15 @@ class FlowMap(TimeInterval):
         """
         time = self._time(v0, t)
         values, log_dets = [], []
-        for part in v0.split(CHUNK):
+        for part in v0.to(self.like.dtype).split(CHUNK):
             value, jacobian = self.value_and_jacobian(part, time)
             determinant = torch.linalg.slogdet(jacobian)
             values.append(value)
             log_dets.append(torch.where(determinant.sign > 0, determinant.logabsdet, torch.nan))
-        return torch.cat(values), torch.cat(log_dets)
+        return torch.cat(values).to(v0.dtype), torch.cat(log_dets).to(v0.dtype)
 
     def _time(self, v0: Tensor, t: float) -> Tensor:
         self.require_time(t)
-        if v0.dim() != 2 or v0.size(1) != self.d:
+        if require_velocities("v0", v0, min_particles=1).size(1) != self.d:
             raise ValueError(f"'v0' must have shape (N, {self.d}) (got {tuple(v0.shape)})")
-        return torch.tensor(t, dtype=v0.dtype, device=v0.device)
+        return torch.tensor(t, dtype=self.like.dtype, device=v0.device)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from typing import Any
 
 import torch
@@ -20,13 +21,14 @@ class TimeField(nn.Module):
 
     Attributes:
         d: Number of velocity dimensions.
-        arguments: What the constructor needs to build the field again, as JSON values, so that a trained file can be
-            loaded by itself; ``None`` if that is not known.
+        arguments: What the constructor needs to build the field again, as JSON values; ``None`` if that is not known.
+            A trained file of a class of this package is then loaded by itself.
 
     Shapes:
-        - **v**: :math:`(*, d)`; **t**: anything that broadcasts against :math:`(*)`, so that the particles of one time
-          share the work on it: :math:`(B, 1)` for velocities :math:`(B, n, d)`
-        - **value**: :math:`(*, d)`; **Jacobian** :math:`\partial g_a / \partial v_b`: :math:`(*, d, d)`
+        - **v**: :math:`(\ldots, d)`; **t**: :math:`(\ldots)`; what stands for the dots is broadcast, so that particles
+          and times share the work on them: :math:`(n, d)` and :math:`(B, 1)` are :math:`n` particles at :math:`B` times
+        - **value**: :math:`(*, d)` with the broadcast shape; **Jacobian** :math:`\partial g_a / \partial v_b`:
+          :math:`(*, d, d)`
 
     Example:
         >>> class Decay(TimeField):
@@ -74,13 +76,18 @@ class _ModuleField(TimeField):
     def forward(self, v: Tensor, t: Tensor) -> Tensor:
         batch = torch.broadcast_shapes(v.shape[:-1], t.shape)
         rows = v.expand(*batch, self.d)
-        return self.module(rows.reshape(-1, self.d), t.expand(batch).reshape(-1)).reshape(rows.shape)
+        value = self.module(rows.reshape(-1, self.d), t.expand(batch).reshape(-1))
+        if not isinstance(value, Tensor) or value.shape != (math.prod(batch), self.d):
+            got = tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
+            raise ValueError(f"it returned {got} for velocities {(math.prod(batch), self.d)}")
+        return value.reshape(rows.shape)
 
 
 def as_time_field(module: nn.Module, d: int, name: str = "score") -> TimeField:
     """Give any ``nn.Module`` that maps velocities and times to vectors the convention of :class:`TimeField`.
 
-    The module is called with velocities :math:`(N, d)` and times :math:`(N,)`; a copy of it is tried on a few.
+    A module that is no :class:`TimeField` is called with velocities :math:`(N, d)` and times :math:`(N,)`. A copy is
+    tried on a few of them.
 
     Raises:
         ValueError: If ``module`` is no ``nn.Module``, cannot be called so, does not return :math:`(N, d)`, is random,
@@ -99,29 +106,30 @@ Linear.forward() takes 2 positional arguments but 3 were given)
     """
     if not isinstance(module, nn.Module):
         raise ValueError(f"'{name}' must be a torch.nn.Module (got {type(module).__name__})")
-    kind = type(module).__name__
-    if isinstance(module, TimeField):
-        if getattr(module, "d", None) != d:
-            raise ValueError(f"'{name}' must have d = {d} (got a {kind} with d = {getattr(module, 'd', None)})")
-        return module
+    kind, own = type(module).__name__, isinstance(module, TimeField)
+    if own and getattr(module, "d", None) != d:
+        raise ValueError(f"'{name}' must have d = {d} (got a {kind} with d = {getattr(module, 'd', None)})")
+    field = module if isinstance(module, TimeField) else _ModuleField(module, d)
     like = next((x for x in [*module.parameters(), *module.buffers()] if x.is_floating_point()), torch.empty(0))
     generator = torch.Generator().manual_seed(0)
-    v, t = torch.randn(8, d, generator=generator).to(like), torch.linspace(0, 1, 8).to(like)
+    v, t = torch.randn(8, d, generator=generator).to(like), torch.linspace(0, 1, 3)[:, None].to(like)
     moved = torch.cat([-2 * v[:1] + 1, v[1:]])
     want = f"'{name}' must map velocities (N, {d}) and times (N,) to (N, {d})"
+    if own:
+        want = f"'{name}' must map velocities (8, {d}) and times (3, 1) to (3, 8, {d})"
     with torch.no_grad(), torch.random.fork_rng():
-        trial = copy.deepcopy(module).eval()
+        trial = copy.deepcopy(field).eval()
         try:
             value, again, other = trial(v, t), trial(v, t), trial(moved, t)
         except Exception as error:  # a module that is no such field may fail in any way
             reason = " ".join(str(error).split())
             raise ValueError(f"{want} ({kind} failed: {reason})") from error
-    if not isinstance(value, Tensor) or value.shape != v.shape or not bool(torch.isfinite(value).all()):
+    if not isinstance(value, Tensor) or value.shape != (3, 8, d) or not bool(torch.isfinite(value).all()):
         got = tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
-        raise ValueError(f"{want}, finite ({kind} returned {got} for {tuple(v.shape)})")
+        raise ValueError(f"{want}, finite ({kind} returned {got})")
     if not torch.equal(value, again):
         raise ValueError(f"'{name}' must be a function of velocity and time ({kind} gave two answers: is it random?)")
     tolerance = 1e3 * torch.finfo(value.dtype).eps * (1 + value.abs().max())
-    if not bool(((value - other)[1:].abs() <= tolerance).all()):
+    if not bool(((value - other)[:, 1:].abs() <= tolerance).all()):
         raise ValueError(f"'{name}' must not couple particles in a global-in-time method ({kind} does)")
-    return _ModuleField(module, d)
+    return field

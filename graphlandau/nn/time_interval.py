@@ -45,6 +45,11 @@ class TimeInterval(nn.Module):
         self.register_buffer("mean", torch.zeros(d, dtype=torch.float64))
         self.register_buffer("scale", torch.ones((), dtype=torch.float64))
 
+    @property
+    def like(self) -> Tensor:
+        """An empty tensor of the dtype and on the device of the network."""
+        return next(self.parameters(), self.mean).new_empty(0)
+
     def condition(self, mean: Float[Tensor, " d"], temperature: float) -> None:
         """Take the mean velocity and the temperature of the plasma."""
         self.mean.copy_(mean)

@@ -370,10 +370,10 @@ def test_a_trained_run_can_be_continued_within_its_times(tmp_path, trained):
 @pytest.mark.parametrize(
     ("problem", "message"),
     [
-        (Anisotropic(2), "'trained' must be for name = 'anisotropic_2d'"),
-        (BKW(2, strength=0.1), "'trained' must be for strength = 0.1"),
-        (BKW(2, t_start=0.1, t_end=1.0), "'trained' must be for t_start = 0.1"),
-        (Anisotropic(3), "'trained' must be for name = 'anisotropic_3d'"),
+        (Anisotropic(2), "'trained' must be for problem = 'anisotropic_2d'"),
+        (BKW(2, strength=0.1), "'trained' must be for problem.strength = 0.1"),
+        (BKW(2, t_start=0.1, t_end=1.0), "'trained' must be for problem.t_start = 0.1"),
+        (Anisotropic(3), "'trained' must be for problem = 'anisotropic_3d'"),
     ],
 )
 def test_refuses_what_was_trained_for_another_problem(trained, problem, message):

@@ -160,10 +160,14 @@ def test_the_problem_of_the_training_is_accepted(problem):
 @pytest.mark.parametrize(
     ("problem", "t_end", "message"),
     [
-        (Anisotropic(2, strength=1 / 16), 3.0, r"'trained' must be for name = 'anisotropic_2d' .*trained for 'bkw_2d'"),
-        (BKW(3, t_start=6.0, t_end=7.0), 3.0, "'trained' must be for name = 'bkw_3d'"),
-        (BKW(2, t_start=0.5, strength=0.1), 3.0, r"'trained' must be for strength = 0.1 .*trained for 0.0625"),
-        (BKW(2), 3.0, r"'trained' must be for t_start = 0.0 .*trained for 0.5"),
+        (
+            Anisotropic(2, strength=1 / 16),
+            3.0,
+            r"'trained' must be for problem = 'anisotropic_2d' .*trained for 'bkw_2d'",
+        ),
+        (BKW(3, t_start=6.0, t_end=7.0), 3.0, "'trained' must be for problem = 'bkw_3d'"),
+        (BKW(2, t_start=0.5, strength=0.1), 3.0, r"'trained' must be for problem.strength = 0.1 .*trained for 0.0625"),
+        (BKW(2), 3.0, r"'trained' must be for problem.t_start = 0.0 .*trained for 0.5"),
         (BKW(2, t_start=0.5), 3.1, r"'t_end' must be within the times of .*trained to t = 3 \(got 3.1\)"),
     ],
 )
@@ -181,7 +185,7 @@ def test_refuses_another_dimension(d):
     trained = pair(problem=problem)
     other = Anisotropic(5 - d)
     other.__class__ = problem.__class__
-    with pytest.raises(ValueError, match=f"'trained' must be for d = {5 - d} .*trained for {d}"):
+    with pytest.raises(ValueError, match=f"'trained' must be for problem.d = {5 - d} .*trained for {d}"):
         trained.require_problem(other, 1.0, "x.safetensors")
 
 

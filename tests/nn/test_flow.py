@@ -132,7 +132,9 @@ def test_volume_is_the_determinant_of_the_jacobian(initial, d):
 
 def test_only_the_folded_particles_have_no_volume():
     """v1 - tau v1^2 is folded where 2 tau v1 > 1, else its determinant is 1 - 2 tau v1."""
-    flow = FlowMap(Field(lambda x, tau: -(x**2) * torch.tensor([1.0, 0.0], dtype=x.dtype)), 2, 0.0, 1.0)
+    flow = FlowMap(
+        Field(lambda x, tau: -(x**2) * torch.tensor([1.0, 0.0], dtype=x.dtype) + 0 * tau[..., None]), 2, 0.0, 1.0
+    )
     v0 = some_velocities()
     for tau in (0.25, 1.0):
         log_det = flow.at_with_log_det(v0, tau)[1]
@@ -203,8 +205,21 @@ def test_refuses_what_is_no_time_or_no_velocity():
         with pytest.raises(ValueError, match="'t' must be a finite number"):
             flow.at(some_velocities(), t)
     for v0 in (some_velocities(d=3), some_velocities()[0], some_velocities()[None]):
-        with pytest.raises(ValueError, match=r"'v0' must have shape \(N, 2\)"):
+        with pytest.raises(ValueError, match=r"'v0' must have shape \(N, "):
             flow.at(v0, 2.0)
+    with pytest.raises(ValueError, match="'v0' must be finite"):
+        flow.at(some_velocities() / 0, 2.0)
+    with pytest.raises(ValueError, match=r"'v0' must be float32 or float64 \(got torch.int64\)"):
+        flow.at(torch.ones(3, 2, dtype=torch.int64), 2.0)
+
+
+def test_answers_in_the_precision_of_the_question():
+    """Samples of a problem are double, networks mostly single."""
+    flow, v0 = some_flow().float(), some_velocities()
+    for query in (flow.at, lambda v, t: flow.at_with_log_det(v, t)[1]):
+        answer = query(v0, 2.0)
+        assert answer.dtype == torch.float64
+        torch.testing.assert_close(answer.float(), query(v0.float(), 2.0))
 
 
 @pytest.mark.parametrize(

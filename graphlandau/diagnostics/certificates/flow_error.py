@@ -91,7 +91,11 @@ def certify_flow(
     require_integer("times", times, minimum=2)
     if problem.d != flow.d:
         raise ValueError(f"'problem' must have d = {flow.d}, that of the flow (got {problem.name} with {problem.d})")
-    like = next(flow.parameters())
+    if problem.t_start != flow.t_start:
+        raise ValueError(f"'problem' must start at t = {flow.t_start:g}, as the flow (got {problem.t_start:g})")
+    if (score.d, score.t_start, score.t_end) != (flow.d, flow.t_start, flow.t_end):
+        raise ValueError("'score' must have the dimension and the times of the flow")
+    like = flow.like
     drift = LandauDrift(problem.gamma, problem.strength)
     v0 = problem.sample(particles, generator=torch.Generator().manual_seed(seed)).to(like)
     sigma0 = problem.score(v0.double()).to(like) if problem.initial.smooth else None
