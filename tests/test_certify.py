@@ -217,3 +217,12 @@ def test_refuses_on_the_command_line(tmp_path, capsys):
     assert main([*argv, "--out", str(tmp_path / "a")]) == 2
     assert "error: 'certificate' needs an initial density with a pointwise score" in capsys.readouterr().err
     assert not (tmp_path / "a").exists()
+
+
+def test_a_certificate_begins_anew_with_every_run():
+    """One object in two runs: the second does not go on from the first."""
+    method = Blob(0.5)
+    certificate = Certificate(BKW(2, t_start=0.5), method)
+    first, second = (simulation(method, certificate=False, callbacks=[certificate]).run().metrics for _ in range(2))
+    assert first[-1]["score_loss_integral"] > 0
+    assert [row["score_loss_integral"] for row in first] == [row["score_loss_integral"] for row in second]

@@ -152,3 +152,12 @@ def test_write_atomically_replaces_only_when_complete(tmp_path, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         write_atomically(path, b"new")
     assert path.read_bytes() == b"old"
+
+
+def test_a_row_of_other_columns_is_refused(folder):
+    """A run begun by another version is not continued under a header that does not fit."""
+    folder.write_row({"step": 0, "t": 0.0, "energy": 1.0})
+    with pytest.raises(ValueError, match=r"has other columns than this version writes \(kl differ\): start a new run"):
+        folder.write_row({"step": 1, "t": 0.1, "energy": 1.0, "kl": 0.0})
+    folder.write_row({"step": 1, "t": 0.1, "energy": 1.0})
+    assert [row["step"] for row in folder.read_rows()] == [0, 1]

@@ -17,6 +17,7 @@ from graphlandau.checkpoint import load_checkpoint
 from graphlandau.methods import PINN, TrainedFlow, Training, TrainingDivergedError
 from graphlandau.nn import GNNScore, LandauDrift, MLPScore, TimeField, TimeMLP
 from graphlandau.problems import BKW, Anisotropic, Gaussian, Problem, Truncated
+from graphlandau.protocols import density_error
 from graphlandau.run_folder import RunFolder
 from graphlandau.simulation import DivergedError, Simulation
 
@@ -536,3 +537,30 @@ def test_a_pair_for_another_initial_density_is_refused(tmp_path):
     run(again, problem=Beam(2.0)).run()
     with pytest.raises(ValueError, match=r"'trained' must be for the initial density of beam"):
         run(again, problem=Beam(3.0)).run()
+
+
+@pytest.mark.parametrize("initial", ["exact", "penalty"])
+def test_the_floor_of_a_flow_does_not_depend_on_how_often_one_looks(trained, initial):
+    """It is where the exact drift carries the true initial particles, not steps of the run's dt."""
+    ends = []
+    for dt in (0.1, 0.4):
+        method = pinn(initial=initial, log_det="none", iterations=2)
+        rows = run(method, dt=dt, floors=True, snapshots=2).run().metrics
+        ends.append(rows[-1]["rel_l2_density_exact_score"])
+        start = rows[0]["rel_l2_density_exact_score"]
+    problem = BKW(2)
+    v0 = problem.sample(40, generator=torch.Generator().manual_seed(0))
+    assert ends[0] == pytest.approx(ends[1], rel=1e-12)
+    assert ends[0] == pytest.approx(density_error(problem, problem.characteristics(v0, 0.4), 0.4), rel=1e-12)
+    assert start == pytest.approx(density_error(problem, v0, 0.0), rel=1e-12)
+
+
+def test_networks_without_anything_to_train_are_refused():
+    """A map that is at rest by itself is no training."""
+
+    class Still(nn.Module):
+        def forward(self, v, t):
+            return torch.zeros_like(v)
+
+    with pytest.raises(ValueError, match="'score' and 'flow' must have something to train"):
+        run(pinn(Still(), Still())).run()

@@ -165,3 +165,31 @@ def test_refuses_what_is_no_field(module, message):
     with pytest.raises(ValueError, match=message) as caught:
         as_time_field(module, 2, "flow")
     assert "\n" not in str(caught.value)
+
+
+class OwnField(TimeField):
+    """A field of one's own, given as a function."""
+
+    d = 2
+
+    def __init__(self, function):
+        super().__init__()
+        self.function = function
+
+    def forward(self, v, t):
+        return self.function(v, t)
+
+
+@pytest.mark.parametrize(
+    ("function", "message"),
+    [
+        (lambda v, t: v[..., :1] + t[..., None], r"to \(3, 8, 2\), finite \(OwnField returned \(3, 8, 1\)\)"),
+        (lambda v, t: v * t.expand(v.shape[:-1])[..., None], r"times \(3, 1\) to \(3, 8, 2\) \(OwnField failed: "),
+        (lambda v, t: v - v.mean(-2, keepdim=True) + t[..., None], "'score' must not couple particles"),
+    ],
+)
+def test_fields_of_ones_own_are_tried_too(function, message):
+    with pytest.raises(ValueError, match=message):
+        as_time_field(OwnField(function), 2)
+    held = OwnField(lambda v, t: v * torch.exp(-t)[..., None])
+    assert as_time_field(held, 2) is held
