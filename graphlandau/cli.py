@@ -233,10 +233,12 @@ def _report(summary: Mapping[str, Any]) -> str:
     known = [f"{name} {summary[key]:.3g}" for name, key in floors.items() if summary.get(key) is not None]
     add("density error (rel. L2)", "rel_l2_density", f"floors: {', '.join(known)}" if known else "")
     add("score error (rel. Fisher)", "rel_fisher_divergence")
+    add("trajectory error (squared)", "rel_trajectory_error")
     sample = summary.get("cov_sample_error")
     note = "" if sample is None else f"{sample:.3g} from the exact evolution of this sample"
     add("covariance error", "cov_frobenius_error", note)
     add("KL from the exact", "kl")
+    add("bound of KL (certificate)", "kl_bound_pairs", "if the score is radial")
     add("energy drift (relative)", "energy_rel_drift")
     add("wall seconds", "wall_seconds", f"{summary['seconds_per_step']:.3g} per step")
     return "\n".join(lines)
