@@ -282,7 +282,7 @@ def test_the_exact_flow_and_score_have_no_error_in_the_ablation(script):
         ("figure_7", 6),
         ("figure_8", 8),
         ("figure_20", 30),
-        ("ablation", 6),
+        ("ablation", 8),
         ("certificates", 6),
     ],
 )
