@@ -188,10 +188,10 @@ def test_all_runs_of_a_problem_of_pinn_pm_can_be_built(problem, script, tmp_path
 
 def test_all_runs_of_the_ablation_can_be_built_and_differ(script, tmp_path):
     runs = script(PINN, "ablation").runs(tmp_path, smoke=False)
-    assert len(sweep_commands(runs, tmp_path)) == 6
+    assert len(sweep_commands(runs, tmp_path)) == 8
     recipes = {case: compose(read_arguments(arguments)).simulation().method for case, arguments in runs.items()}
-    assert {method.recipe.iterations for method in recipes.values()} == {1500}
-    assert len({(method.recipe, method.initial, method.base) for method in recipes.values()}) == 6
+    assert {method.recipe.iterations for method in recipes.values()} == {1500, 5000}
+    assert len({(method.recipe, method.initial, method.base) for method in recipes.values()}) == 8
 
 
 def test_the_times_of_the_figures_are_snapshots_of_all_their_runs(script, tmp_path):
@@ -280,7 +280,7 @@ def test_the_exact_flow_and_score_have_no_error_in_the_ablation(script):
         ("figure_4", 30),
         ("figure_5", 3),
         ("figure_7", 6),
-        ("figure_8", 8),
+        ("figure_8", 7),
         ("figure_20", 30),
         ("ablation", 8),
         ("certificates", 6),
