@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -10,12 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
 from torch import Tensor
 from torch_geometric.data import Data
 
-from graphlandau.files import write_atomically
+from graphlandau.files import read_tensors, write_tensors
 from graphlandau.summary import machine_facts
 
 if TYPE_CHECKING:
@@ -93,7 +90,7 @@ def tensors_of(state: Data) -> dict[str, Tensor]:
 
 def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
     """Write ``checkpoint`` to ``path`` atomically (the record goes into the safetensors header)."""
-    write_atomically(path, save(checkpoint.tensors, metadata={"record": json.dumps(checkpoint.record)}))
+    write_tensors(path, checkpoint.tensors, checkpoint.record)
 
 
 def load_checkpoint(path: Path) -> Checkpoint:
@@ -103,11 +100,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
         ValueError: If the file is no checkpoint of this package.
     """
     try:
-        with safe_open(path, framework="pt") as file:
-            record = json.loads((file.metadata() or {})["record"])
-            # The file is mapped at any byte offset; a fresh allocation has the alignment of the first run,
-            # on which the summation order of some BLAS kernels depends.
-            tensors = {key: torch.clone(file.get_tensor(key)) for key in file.keys()}  # noqa: SIM118
-    except (OSError, SafetensorError, KeyError, json.JSONDecodeError) as error:
+        record, tensors = read_tensors(path)
+    except ValueError as error:
         raise ValueError(f"{path} is no readable checkpoint ({error})") from error
     return Checkpoint(tensors, record)

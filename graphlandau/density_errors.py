@@ -13,6 +13,7 @@ from graphlandau.callbacks import Callback
 from graphlandau.diagnostics import gaussian_kde, grid_axes, grid_points, relative_l2_error
 from graphlandau.methods import LandauTransport, Method
 from graphlandau.problems import Problem
+from graphlandau.state import start_of
 
 if TYPE_CHECKING:
     from graphlandau.simulation import Simulation
@@ -75,7 +76,7 @@ class DensityErrors(Callback):
     def begin(self, run: Simulation) -> None:
         """Start the particles of the floor with those of the run, or where the checkpoint left them."""
         if self.floors:
-            v = self.saved["v"].to(run.state.v) if self.saved else run.state.get("v0", run.state.v).clone()
+            v = self.saved["v"].to(run.state.v) if self.saved else start_of(run.state).clone()
             if not v.numel():
                 return  # given up before the checkpoint
             self.shadow = Data(v=v, t=run.t, num_nodes=run.particles)
@@ -107,7 +108,7 @@ class DensityErrors(Callback):
     def _follow(self, run: Simulation) -> None:
         """Put the particles of the floor where the exact drift carries them until the next look, if that is known."""
         later = self.problem.t_start + (run.step + 1) * run.dt
-        exact = self.problem.characteristics(run.state.get("v0", run.state.v).double(), later)
+        exact = self.problem.characteristics(run.state.v0.double(), later)
         self.shadow = None if exact is None else Data(v=exact.to(run.state.v), t=later, num_nodes=run.particles)
 
     def state_dict(self) -> dict[str, Tensor]:

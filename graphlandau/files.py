@@ -1,11 +1,19 @@
-"""Files that are either the old one or the new one, whenever the process dies."""
+"""Files that are either the old one or the new one, whenever the process dies; tensors with a JSON record."""
 
 from __future__ import annotations
 
+import json
 import os
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
-__all__ = ["replace_durably", "write_atomically"]
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+__all__ = ["read_tensors", "replace_durably", "write_atomically", "write_tensors"]
 
 
 def write_atomically(path: Path, content: bytes) -> None:
@@ -20,3 +28,24 @@ def replace_durably(temporary: Path, path: Path) -> None:
     with open(temporary, "rb+") as file:
         os.fsync(file.fileno())
     os.replace(temporary, path)
+
+
+def write_tensors(path: Path, tensors: Mapping[str, Tensor], record: Mapping[str, Any]) -> None:
+    """Write a safetensors file atomically, with ``record`` as JSON in its header."""
+    write_atomically(path, save(dict(tensors), metadata={"record": json.dumps(record)}))
+
+
+def read_tensors(path: str | Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """Read the record and the tensors of a file of :func:`write_tensors`.
+
+    Raises:
+        ValueError: If it is none; the message is the reason alone.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            record = json.loads((file.metadata() or {})["record"])
+            # The file is mapped at any byte offset; a fresh allocation has the alignment of the first run,
+            # on which the summation order of some BLAS kernels depends.
+            return record, {key: torch.clone(file.get_tensor(key)) for key in file.keys()}  # noqa: SIM118
+    except (OSError, SafetensorError, KeyError, json.JSONDecodeError) as error:
+        raise ValueError(str(error)) from error

@@ -25,6 +25,7 @@ from graphlandau.diagnostics import (
 )
 from graphlandau.methods import Frame, Method
 from graphlandau.problems import Problem
+from graphlandau.state import start_of
 
 if TYPE_CHECKING:
     from graphlandau.simulation import Simulation
@@ -47,8 +48,7 @@ class Metrics(Callback):
     def begin(self, run: Simulation) -> None:
         """Remember the invariants of the first particles, unless a checkpoint has brought them back."""
         if not self.initial:
-            v, weight = _velocities(run.state)
-            v = run.state.get("v0", v).double()  # a learned flow may miss its own start
+            v, weight = start_of(run.state).double(), _velocities(run.state)[1]
             self.initial = {
                 "energy": energy(v, weight),
                 "momentum": momentum(v, weight),

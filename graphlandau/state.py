@@ -7,7 +7,7 @@ from torch_geometric.data import Data
 
 from graphlandau.validation import require_finite, require_velocities, require_weight
 
-__all__ = ["particle_state"]
+__all__ = ["particle_state", "start_of"]
 
 
 def particle_state(v: Tensor, *, t: float = 0.0, weight: Tensor | None = None, log_f: Tensor | None = None) -> Data:
@@ -35,3 +35,11 @@ def particle_state(v: Tensor, *, t: float = 0.0, weight: Tensor | None = None, l
             raise ValueError(f"'log_f' must have shape ({v.size(0)},) (got {tuple(log_f.shape)})")
         state.log_f = require_finite("log_f", log_f)
     return state
+
+
+def start_of(state: Data) -> Tensor:
+    """Return the initial velocities that a state carries along, else those that it has.
+
+    At the start of a run these are the same, but for a learned flow that may miss its own start.
+    """
+    return state.get("v0", state.v)

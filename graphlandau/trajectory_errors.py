@@ -10,6 +10,7 @@ from torch import Tensor
 from graphlandau.callbacks import Callback
 from graphlandau.diagnostics import relative_trajectory_error
 from graphlandau.problems import Problem
+from graphlandau.state import start_of
 
 if TYPE_CHECKING:
     from graphlandau.simulation import Simulation
@@ -36,8 +37,7 @@ class TrajectoryErrors(Callback):
     def begin(self, run: Simulation) -> None:
         """Remember the first particles, unless a checkpoint has brought them back."""
         if not self.start:
-            # A learned flow may miss its own start.
-            self.start = {"v": run.state.get("v0", run.state.v).clone()}
+            self.start = {"v": start_of(run.state).clone()}
 
     def after_evaluate(self, run: Simulation) -> None:
         """Compare at a snapshot."""

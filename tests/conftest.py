@@ -36,3 +36,13 @@ def _shape_checks(request: pytest.FixtureRequest) -> Iterator[None]:
     jaxtyping.config.update("jaxtyping_disable", on_purpose)
     yield
     jaxtyping.config.update("jaxtyping_disable", False)
+
+
+@pytest.fixture
+def small_and_quick(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """One thread, which is faster for a few particles, and no waiting for the disk."""
+    monkeypatch.setattr(os, "fsync", lambda _: None)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)

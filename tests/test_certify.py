@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 
 import pytest
 import torch
@@ -20,15 +19,7 @@ from graphlandau.problems import BKW, Anisotropic, Rosenbluth, Truncated
 from graphlandau.run_folder import RunFolder
 from graphlandau.simulation import DivergedError, Simulation
 
-
-@pytest.fixture(autouse=True)
-def small_and_quick(monkeypatch):
-    """One thread, which is faster for a few particles, and no waiting for the disk."""
-    monkeypatch.setattr(os, "fsync", lambda _: None)
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("small_and_quick")
 
 
 def network():

@@ -1,6 +1,5 @@
 import json
 import math
-import os
 
 import h5py
 import pytest
@@ -24,14 +23,7 @@ METHODS = {
 }
 
 
-@pytest.fixture(autouse=True)
-def small_and_quick(monkeypatch):
-    """One thread, which is faster for a few particles, and no waiting for the disk."""
-    monkeypatch.setattr(os, "fsync", lambda _: None)
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("small_and_quick")
 
 
 def seeded_network():

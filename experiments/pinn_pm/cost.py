@@ -17,15 +17,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from study import SBP, command_line, compare, trained_file
+from study import CLOSED_FORM, SBP, command_line, compare, trained_file
 
 from graphlandau.methods import TrainedFlow
 from graphlandau.plotting import RunRecord
-from graphlandau.study import records
+from graphlandau.study import records, series
 from graphlandau.tables import write_csv
 
 METHODS = {
-    "closed_form": ["--method", "sbtm", "--score", "closed_form"],
+    "closed_form": CLOSED_FORM,
     "sbp": SBP,
     "blob": ["--method", "blob", "--method.bandwidth", "0.15"],
 }
@@ -43,10 +43,7 @@ def stepping(method: str, n: int, dt: str, t_end: str) -> list[str]:
 
 def largest(run: RunRecord, key: str) -> float:
     """Largest value of a metric over the snapshots."""
-    found = run.series(key)
-    if found is None:
-        raise ValueError(f"{run.path} has no values of {key}")
-    return float(found[1].max())
+    return float(series(run, key)[1].max())
 
 
 def query_seconds(trained: TrainedFlow, n: int) -> float:

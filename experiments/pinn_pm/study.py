@@ -21,6 +21,7 @@ NAMES = {
 # Appendix B of the paper: three layers of 32, 25 gradient steps at every time step, here each on 2,048 particles.
 SBP = ["--method", "sbtm", "--score", "mlp", "--score.width", "32", "--score.depth", "3", "--score.activation", "silu"]
 SBP += ["--method.steps", "25", "--method.learning_rate", "1e-4", "--method.hold_out", "false"]
+CLOSED_FORM = ["--method", "sbtm", "--score", "closed_form"]
 
 # The bandwidth of the blob method in Table 1.
 BANDWIDTHS = {
@@ -88,7 +89,7 @@ def problem_runs(name: str, cases: Sequence[str], runs: Path, smoke: bool) -> Ru
         if case == "sbp":
             given += SBP
         if case == "closed_form":
-            given += ["--method", "sbtm", "--score", "closed_form"]
+            given += CLOSED_FORM
         if case == "blob":
             given += ["--method", "blob", "--method.bandwidth", BANDWIDTHS[name], "--log_det", "none"]
         if smoke:

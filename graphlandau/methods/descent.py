@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch_geometric.data import Data
 
-__all__ = ["Descent", "subset"]
+__all__ = ["Descent", "load_optimiser_state", "optimiser_state", "subset"]
 
 
 class Descent:
@@ -113,21 +113,28 @@ class Descent:
 
     def state_dict(self) -> dict[str, Tensor]:
         """The optimiser's moments and the number of steps taken."""
-        tensors = {"steps": torch.tensor(self.steps_taken)}
-        for index, slots in self.optimiser.state_dict()["state"].items():
-            tensors |= {f"{index}.{name}": x for name, x in slots.items()}
-        return tensors
+        return {"steps": torch.tensor(self.steps_taken)} | optimiser_state(self.optimiser)
 
     def load_state_dict(self, tensors: dict[str, Tensor]) -> None:
         """Restore them."""
-        state: dict[int, dict[str, Any]] = {}
-        for key, x in tensors.items():
-            index, dot, name = key.partition(".")
-            if dot:
-                state.setdefault(int(index), {})[name] = x
         self.steps_taken = int(tensors["steps"])
-        groups = self.optimiser.state_dict()["param_groups"]
-        self.optimiser.load_state_dict({"state": state, "param_groups": groups})
+        load_optimiser_state(self.optimiser, tensors)
+
+
+def optimiser_state(optimiser: torch.optim.Optimizer) -> dict[str, Tensor]:
+    """What an optimiser remembers of each parameter, by ``<number of the parameter>.<name>``."""
+    slots = optimiser.state_dict()["state"]
+    return {f"{index}.{name}": x for index, values in slots.items() for name, x in values.items()}
+
+
+def load_optimiser_state(optimiser: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) -> None:
+    """Restore what :func:`optimiser_state` gave; tensors of other names are passed over."""
+    state: dict[int, dict[str, Any]] = {}
+    for key, x in tensors.items():
+        index, dot, name = key.partition(".")
+        if dot:
+            state.setdefault(int(index), {})[name] = x
+    optimiser.load_state_dict({"state": state, "param_groups": optimiser.state_dict()["param_groups"]})
 
 
 def subset(state: Data, index: Tensor) -> Data:

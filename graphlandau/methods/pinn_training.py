@@ -15,12 +15,14 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from graphlandau.methods.descent import load_optimiser_state, optimiser_state
 from graphlandau.methods.trained_flow import TrainedFlow, describe, load_weights, read_trained
 from graphlandau.nn.conv import LandauDrift
 from graphlandau.nn.flow import FlowMap
 from graphlandau.nn.score.time_score import TimeScore
 from graphlandau.objectives.global_in_time import collocate
 from graphlandau.problems import Problem
+from graphlandau.schedules import CosineDecay
 from graphlandau.tables import write_csv
 from graphlandau.validation import require_integer, require_number, require_one_of, require_positive
 
@@ -101,7 +103,7 @@ class Recipe:
         """Learning rate of a step."""
         if self.decay == "none":
             return self.learning_rate
-        return 0.5 * self.learning_rate * (1 + math.cos(math.pi * iteration / self.iterations))
+        return self.learning_rate * CosineDecay(self.iterations)(iteration)
 
 
 class Training:
@@ -286,11 +288,8 @@ class Training:
             trained = self.trained()
             trained.training["rows"] = self.rows
             write_csv(self.path.with_name("losses.csv"), self.rows)
-            trained.save(self.path, self._optimiser_state() | {"generator": self.generator.get_state()})
-
-    def _optimiser_state(self) -> dict[str, Tensor]:
-        slots = self.optimiser.state_dict()["state"]
-        return {f"optimiser.{i}.{name}": x for i, values in slots.items() for name, x in values.items()}
+            moments = {f"optimiser.{name}": x for name, x in optimiser_state(self.optimiser).items()}
+            trained.save(self.path, moments | {"generator": self.generator.get_state()})
 
     def _restore(self, path: Path) -> None:
         try:
@@ -307,13 +306,8 @@ class Training:
                 raise ValueError(f"'{key}' must be {before.get(key)!r}, as in {path}, which continues (got {value!r})")
         for name, module in (("flow", self.flow), ("score", self.score)):
             load_weights(path, name, module, tensors)
-        slots: dict[int, dict[str, Tensor]] = {}
-        for key, x in tensors.items():
-            if key.startswith("optimiser."):
-                _, index, name = key.split(".", 2)
-                slots.setdefault(int(index), {})[name] = x.to(self.like.device)
-        groups = self.optimiser.state_dict()["param_groups"]
-        self.optimiser.load_state_dict({"state": slots, "param_groups": groups})
+        moments = {key.removeprefix("optimiser."): x for key, x in tensors.items() if key.startswith("optimiser.")}
+        load_optimiser_state(self.optimiser, moments)
         self.generator.set_state(tensors["generator"])
         self.iteration, self.seconds = training["iteration"], training["seconds"]
         self.rows = list(training["rows"])

@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import importlib
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
 from torch import Tensor, nn
 
 import graphlandau
-from graphlandau.files import write_atomically
+from graphlandau.files import read_tensors, write_tensors
 from graphlandau.nn.flow import FlowMap
 from graphlandau.nn.score.time_score import TimeScore
 from graphlandau.nn.time_field import TimeField
@@ -82,7 +79,7 @@ class TrainedFlow:
         # Copies: tensors of one storage cannot be written, and what is not contiguous neither.
         content = {k: x.detach().cpu().clone().contiguous() for k, x in content.items()}
         try:
-            write_atomically(Path(path), save(content, metadata={"record": json.dumps(record)}))
+            write_tensors(Path(path), content, record)
         except OSError as error:
             raise ValueError(f"'path' must be a file that can be written (got {path}: {error.strerror})") from error
 
@@ -151,12 +148,9 @@ def read_trained(path: str | Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
         ValueError: If it cannot be read.
     """
     try:
-        with safe_open(path, framework="pt") as file:
-            record = json.loads((file.metadata() or {})["record"])
-            tensors = {key: torch.clone(file.get_tensor(key)) for key in file.keys()}  # noqa: SIM118
-    except (OSError, SafetensorError, KeyError, json.JSONDecodeError) as error:
+        return read_tensors(path)
+    except ValueError as error:
         raise ValueError(f"'trained' must be a file of trained networks (got {path}: {error})") from error
-    return record, tensors
 
 
 def load_weights(path: str | Path, name: str, module: nn.Module, tensors: Mapping[str, Tensor]) -> None:

@@ -107,8 +107,10 @@ class BKWDensity(Density):
     ) -> Float[Tensor, " N"]:
         """Radius with the mass ``inside`` it and ``outside`` of it, by bisection to rounding, from about ``start``."""
         low, high = torch.zeros_like(start), 2 * start + math.sqrt(self.K)
-        while bool(((self.radial_mass(high)[1] > outside) & (self.radial_mass(high)[0] < inside)).any()):
+        reached = self.radial_mass(high)
+        while bool(((reached[1] > outside) & (reached[0] < inside)).any()):
             high = 2 * high
+            reached = self.radial_mass(high)
         for _ in range(60):  # from a few thermal speeds to 1e-16 of them
             middle = 0.5 * (low + high)
             mass = self.radial_mass(middle)

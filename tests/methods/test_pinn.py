@@ -24,14 +24,7 @@ from graphlandau.simulation import DivergedError, Simulation
 RECIPE = {"iterations": 25, "training_particles": 30, "collocation_times": 2, "save_every": 10, "learning_rate": 1e-2}
 
 
-@pytest.fixture(autouse=True)
-def small_and_quick(monkeypatch):
-    """One thread, which is faster for a few particles, and no waiting for the disk."""
-    monkeypatch.setattr(os, "fsync", lambda _: None)
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("small_and_quick")
 
 
 def network(seed=1, d=2):

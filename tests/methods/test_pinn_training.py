@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import math
-import os
 from dataclasses import asdict, replace
 
 import pytest
@@ -21,14 +20,7 @@ SMALL = Recipe(iterations=25, training_particles=30, collocation_times=3, save_e
 LOSSES = ("physics", "score", "initial_score", "initial_condition")
 
 
-@pytest.fixture(autouse=True)
-def small_and_quick(monkeypatch):
-    """One thread, which is faster for a few particles, and no waiting for the disk."""
-    monkeypatch.setattr(os, "fsync", lambda _: None)
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("small_and_quick")
 
 
 def training(recipe=SMALL, folder=None, *, problem=None, t_end=2.0, initial="exact", base="maxwellian", width=6,
