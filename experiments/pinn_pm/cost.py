@@ -50,7 +50,7 @@ def query_seconds(trained: TrainedFlow, n: int) -> float:
     """Median seconds for ``n`` particles at all query times."""
     flow = trained.flow
     v0 = torch.randn(n, flow.d, generator=torch.Generator().manual_seed(0))
-    times = torch.linspace(flow.t_start, flow.t_end, QUERIES).tolist()
+    times = torch.linspace(flow.t_start, flow.t_end, QUERIES, dtype=torch.float64).tolist()
     seconds = []
     for _ in range(REPEATS + 1):  # the first one warms up
         begun = time.perf_counter()
