@@ -2,7 +2,8 @@
 
 from graphlandau.graphs.knn_graph import KNNGraph
 from graphlandau.graphs.neighbours import knn_edges, radius_edges
+from graphlandau.graphs.particle_cells import Stencil, particle_cells
 from graphlandau.graphs.radius_graph import RadiusGraph
 from graphlandau.graphs.random_batches import RandomBatches
 
-__all__ = ["KNNGraph", "RadiusGraph", "RandomBatches", "knn_edges", "radius_edges"]
+__all__ = ["KNNGraph", "RadiusGraph", "RandomBatches", "Stencil", "knn_edges", "particle_cells", "radius_edges"]

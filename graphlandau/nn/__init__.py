@@ -1,6 +1,15 @@
 """Layers and score models."""
 
-from graphlandau.nn.conv import BlobScore, EquivariantConv, JKOAction, LandauDrift
+from graphlandau.nn.control import (
+    AffineControl,
+    ControlModel,
+    FeatureControl,
+    MLPControl,
+    PhaseEmbedding,
+    SpanControl,
+    as_control_model,
+)
+from graphlandau.nn.conv import BlobScore, Deposit, EquivariantConv, Gather, JKOAction, LandauDrift
 from graphlandau.nn.equivariance import equivariance_error, require_equivariant
 from graphlandau.nn.flow import FlowMap
 from graphlandau.nn.score import (
@@ -17,20 +26,29 @@ from graphlandau.nn.time_field import TimeField, as_time_field
 from graphlandau.nn.time_mlp import TimeMLP
 
 __all__ = [
+    "AffineControl",
     "BlobScore",
     "ClosedFormScore",
+    "ControlModel",
+    "Deposit",
     "EquivariantConv",
+    "FeatureControl",
     "FlowMap",
     "GNNScore",
+    "Gather",
     "GaussianScore",
     "JKOAction",
     "LandauDrift",
+    "MLPControl",
     "MLPScore",
+    "PhaseEmbedding",
     "ResidualScore",
     "ScoreModel",
+    "SpanControl",
     "TimeField",
     "TimeMLP",
     "TimeScore",
+    "as_control_model",
     "as_score_model",
     "as_time_field",
     "equivariance_error",

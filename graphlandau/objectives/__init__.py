@@ -1,6 +1,18 @@
-"""What score models are fitted by."""
+"""What score models and controls are fitted by."""
 
+from graphlandau.objectives.control import ControlObjective, ExtraTerm, log_determinant
 from graphlandau.objectives.global_in_time import Collocation, collocate
 from graphlandau.objectives.score_matching import collision_weighted, denoising, explicit, hutchinson, implicit
 
-__all__ = ["Collocation", "collision_weighted", "collocate", "denoising", "explicit", "hutchinson", "implicit"]
+__all__ = [
+    "Collocation",
+    "ControlObjective",
+    "ExtraTerm",
+    "collision_weighted",
+    "collocate",
+    "denoising",
+    "explicit",
+    "hutchinson",
+    "implicit",
+    "log_determinant",
+]

@@ -1,0 +1,20 @@
+"""Controls: velocity fields on phase space that move particles by collisions, with their derivatives."""
+
+from graphlandau.nn.control.affine import AffineControl
+from graphlandau.nn.control.base import ControlModel, as_control_model
+from graphlandau.nn.control.embedding import PhaseEmbedding
+from graphlandau.nn.control.features import FeatureControl
+from graphlandau.nn.control.mlp import MLPControl
+from graphlandau.nn.control.span import Moments, Solution, SpanControl
+
+__all__ = [
+    "AffineControl",
+    "ControlModel",
+    "FeatureControl",
+    "MLPControl",
+    "Moments",
+    "PhaseEmbedding",
+    "Solution",
+    "SpanControl",
+    "as_control_model",
+]

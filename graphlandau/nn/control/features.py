@@ -1,0 +1,185 @@
+"""Affine functions and random features of the phase space as control."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from graphlandau.nn.control.embedding import PhaseEmbedding
+from graphlandau.nn.control.span import Moments, SpanControl, Tangents
+from graphlandau.validation import require_integer, require_positive
+
+__all__ = ["FeatureControl"]
+
+# Steepness of the steps, in whitened velocities.
+GENTLEST, STEEPEST = 1.0, 6.0
+# Standard deviation of their centres.
+SPREAD = 1.2
+# Of so many steps, one is oblique and the others are along axes.
+OBLIQUE_EVERY = 4
+
+# Ridges tried, in units of the mean square of a feature beside its regression on the affine functions.
+RIDGES = torch.logspace(-4, 1, 11, dtype=torch.float64)
+FOLDS = 10
+# It drifts slowly; but a plasma changes most at its start.
+SELECT_EVERY = 25
+SELECT_EARLY = (1, 2, 4, 8, 16)
+
+
+class FeatureControl(SpanControl):
+    r"""Affine functions and random steps in the velocity times ``1`` and the embedded positions.
+
+    .. math:: \Phi = (r, y, 1) \cup \{ \tanh(a_j (n_j \cdot r - b_j)) \} \times \{1, y\}
+
+    in the whitened coordinates of :class:`SpanControl`. The directions :math:`n_j` are the axes in turn; every fourth
+    is random instead if :math:`d > 1`. Steepness :math:`a_j` is between 1 and 6, centres :math:`b_j` are normal with
+    deviation 1.2, both evenly spread over the steps of an axis in random order. Dimensionless.
+
+    **Rule for the ridge.** Of 11 values between 1e-4 and 10 the strongest whose quadratic loss on held-out particles,
+    in ten folds, lies within one standard error of the least; but the affine functions alone unless that loss lies
+    below theirs by three standard errors, so that sampling noise does not buy features. Chosen at the first solve,
+    after 1, 2, 4, 8 and 16 solves, and then at every 25th. The penalty is :math:`\frac{c}{2} \lambda \bar g |W|^2`,
+    with the mean square :math:`\bar g` of a feature beside its regression on the affine functions.
+
+    Args:
+        embedding: What the control sees.
+        num_features: Number of steps; ``None`` for 8 + 16 d.
+        ridge: :math:`\lambda`, instead of the rule.
+        seed: Seed of the features.
+
+    Raises:
+        ValueError: If an argument is out of range.
+
+    Example:
+        >>> FeatureControl(PhaseEmbedding(1, 1, lengths=6.0)).coefficients.shape  # 24 x (1, cos, sin) and 4 affine
+        torch.Size([76, 1])
+
+    Reference: the features and the rule are ours; for the objective see arXiv:2603.23901, Eq. (18).
+    """
+
+    slope: Tensor
+    offset: Tensor
+    chosen: Tensor
+    solves: Tensor
+
+    def __init__(
+        self, embedding: PhaseEmbedding, num_features: int | None = None, ridge: float | None = None, seed: int = 0
+    ) -> None:
+        d = embedding.d
+        q = 8 + 16 * d if num_features is None else require_integer("num_features", num_features, minimum=1)
+        super().__init__(embedding, q * (1 + embedding.position_width))
+        self.ridge = None if ridge is None else require_positive("ridge", ridge)
+        directions, steepness, centre = _steps(d, q, torch.Generator().manual_seed(seed))
+        # The step is tanh(r . slope - offset).
+        self.register_buffer("slope", steepness[:, None] * directions)
+        self.register_buffer("offset", steepness * centre)
+        self.register_buffer("chosen", torch.tensor(math.inf, dtype=torch.float64))
+        self.register_buffer("solves", torch.tensor(0))
+
+    def more(self, z: Tensor) -> Tensor:
+        """Steps times ``1`` and the embedded positions."""
+        step = torch.tanh(z[:, : self.d] @ self.slope.T.to(z) - self.offset.to(z))
+        return _products(_with_one(z[:, self.d :]), step)
+
+    def more_and_tangents(self, z: Tensor, tangents: Tensor, sheared: bool) -> tuple[Tensor, Tangents]:
+        """The same with their derivatives."""
+        step = torch.tanh(z[:, : self.d] @ self.slope.T.to(z) - self.offset.to(z))
+        factor, moves = _with_one(z[:, self.d :]), tangents[:, :, : self.d] @ self.slope.T.to(z)
+        value = _products(factor, step)
+        if not sheared:
+            return value, Tangents(
+                _products(factor, 1 - step * step)[None], moves.tile(factor.size(1)).squeeze(1)[None]
+            )
+        by_factor = torch.nn.functional.pad(tangents[:, :, self.d :], (1, 0))
+        derivatives = [
+            _products(factor, (1 - step * step) * move) + _products(along, step)
+            for move, along in zip(moves, by_factor, strict=True)
+        ]
+        return value, Tangents.dense(torch.stack(derivatives))
+
+    def folds(self) -> int:
+        """Ten where the ridge is due to be chosen, else one."""
+        solves = int(self.solves)
+        due = self.ridge is None and (solves % SELECT_EVERY == 0 or solves in SELECT_EARLY)
+        return FOLDS if due else 1
+
+    def choose(self, moments: Moments, c: float) -> float:
+        """The ridge by the rule of the class if it is due, else the one chosen last."""
+        self.solves += 1
+        if self.ridge is not None:
+            self.chosen.fill_(self.ridge)
+        elif len(moments.size) == FOLDS:
+            self.chosen.fill_(_select(moments, self.affine, c))
+        return float(c * self.chosen * _mean_square(moments.mean(), self.affine))
+
+
+def _with_one(y: Tensor) -> Tensor:
+    return torch.nn.functional.pad(y, (1, 0), value=1.0)
+
+
+def _products(factor: Tensor, step: Tensor) -> Tensor:
+    """Each factor times all steps."""
+    return (factor[:, :, None] * step[:, None]).flatten(1)
+
+
+def _steps(d: int, count: int, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
+    """Directions ``(count, d)``, steepness and centres of the steps, grouped by axis and then the oblique ones."""
+    oblique = count // OBLIQUE_EVERY if d > 1 else 0
+    sizes = [len(range(a, count - oblique, d)) for a in range(d)] + [oblique]
+    directions, steepness, centres = [], [], []
+    for axis, size in enumerate(sizes):
+        along = torch.eye(d, dtype=torch.float64)[axis].expand(size, d) if axis < d else _sphere(size, d, generator)
+        even = (torch.arange(size, dtype=torch.float64) + 0.5) / size
+        mixed = even[torch.randperm(size, generator=generator)]
+        directions.append(along)
+        steepness.append(GENTLEST * (STEEPEST / GENTLEST) ** mixed)
+        centres.append(SPREAD * torch.special.ndtri(even))
+    return torch.cat(directions), torch.cat(steepness), torch.cat(centres)
+
+
+def _sphere(count: int, d: int, generator: torch.Generator) -> Tensor:
+    return torch.nn.functional.normalize(torch.randn(count, d, generator=generator, dtype=torch.float64), dim=1)
+
+
+def _reduced(moments: Moments, affine: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Gram matrix and linear term of the features beside the affine functions, and their regression on these."""
+    gram, linear = moments.gram[0], moments.linear[0]
+    regression = torch.linalg.pinv(gram[:affine, :affine], hermitian=True) @ gram[:affine, affine:]
+    cross = gram[affine:, :affine]
+    return gram[affine:, affine:] - cross @ regression, linear[affine:] - regression.T @ linear[:affine], regression
+
+
+def _mean_square(moments: Moments, affine: int) -> Tensor:
+    return _reduced(moments, affine)[0].diagonal().mean().clamp_min(torch.finfo(torch.float64).tiny)
+
+
+def _minimisers(moments: Moments, affine: int, c: float) -> Tensor:
+    """Weights of the affine functions alone, then of all for each ridge, ``(1 + L, m, d)``."""
+    gram, linear, regression = _reduced(moments, affine)
+    base = -torch.linalg.pinv(moments.gram[0, :affine, :affine], hermitian=True) @ moments.linear[0, :affine] / c
+    values, vectors = torch.linalg.eigh(gram)
+    shifted = values.clamp_min(0) + RIDGES.to(values)[:, None] * _mean_square(moments, affine)
+    weights = -vectors @ ((vectors.T @ linear) / (c * shifted[:, :, None]))
+    weights = torch.cat([torch.zeros_like(weights[:1]), weights])
+    return torch.cat([base - regression @ weights, weights], dim=1)
+
+
+def _select(folds: Moments, affine: int, c: float) -> float:
+    """The ridge by the rule of the class, infinite for the affine functions alone."""
+    gains = []
+    for k in range(len(folds.size)):
+        weights = _minimisers(folds.mean(leave_out=k), affine, c)
+        loss = (weights * (0.5 * c * (folds.gram[k] @ weights) + folds.linear[k])).sum((1, 2))
+        gains.append(loss[1:] - loss[0])
+    gain = torch.stack(gains)
+    excess = gain - gain[:, int(gain.mean(0).argmin()), None]
+    # The least is taken itself: its excess is zero in every fold.
+    choice = int((excess.mean(0) <= _standard_error(excess)).nonzero().max())
+    worth = gain[:, choice].mean() + 3 * _standard_error(gain)[choice] < 0
+    return float(RIDGES[choice]) if bool(worth) else math.inf
+
+
+def _standard_error(gain: Tensor) -> Tensor:
+    return gain.std(0) / math.sqrt(len(gain))
