@@ -4,6 +4,24 @@ from graphlandau.problems.anisotropic import Anisotropic
 from graphlandau.problems.bimaxwellian import BiMaxwellian
 from graphlandau.problems.bkw import BKW, BKWDensity
 from graphlandau.problems.density import Density, Gaussian
+from graphlandau.problems.initial_value import InitialValueProblem
+from graphlandau.problems.kinetic import (
+    Boltzmann,
+    KineticProblem,
+    LandauDamping,
+    Marginal,
+    NormalMixture,
+    PhaseDensity,
+    PhaseGaussian,
+    PhaseProduct,
+    Ripple,
+    TwoStream,
+    VFPDoubleWell,
+    VFPGaussian,
+    VFPPeriodic,
+    VPFPBeams,
+    VPFPBeamsAsPrinted,
+)
 from graphlandau.problems.mixture import Mixture
 from graphlandau.problems.mixture_density import GaussianMixture, ProductDensity
 from graphlandau.problems.problem import Problem
@@ -15,14 +33,30 @@ __all__ = [
     "Anisotropic",
     "BKWDensity",
     "BiMaxwellian",
+    "Boltzmann",
     "Density",
     "Gaussian",
     "GaussianMixture",
+    "InitialValueProblem",
+    "KineticProblem",
+    "LandauDamping",
+    "Marginal",
     "Mixture",
+    "NormalMixture",
+    "PhaseDensity",
+    "PhaseGaussian",
+    "PhaseProduct",
     "Problem",
     "ProductDensity",
+    "Ripple",
     "Rosenbluth",
     "RosenbluthDensity",
     "Truncated",
     "TruncatedGaussian",
+    "TwoStream",
+    "VFPDoubleWell",
+    "VFPGaussian",
+    "VFPPeriodic",
+    "VPFPBeams",
+    "VPFPBeamsAsPrinted",
 ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -10,12 +11,13 @@ from torch import Tensor
 
 from graphlandau.kernels import LandauKernel
 from graphlandau.problems.density import Density, Gaussian
-from graphlandau.validation import require_finite, require_integer, require_number, require_positive
+from graphlandau.problems.initial_value import InitialValueProblem
+from graphlandau.validation import require_finite, require_integer, require_positive
 
 __all__ = ["Problem"]
 
 
-class Problem:
+class Problem(InitialValueProblem):
     r"""An initial-value problem for the homogeneous Landau equation, dimensionless.
 
     .. math::
@@ -80,24 +82,14 @@ class Problem:
     ) -> None:
         if not isinstance(initial, Density):
             raise ValueError(f"'initial' must be a Density (got {type(initial).__name__})")
-        self.d = require_integer("d", initial.d, minimum=2)
         self.kernel = LandauKernel(gamma=gamma, strength=strength)
-        self.t_start = require_number("t_start", t_start)
-        self.t_end = require_number("t_end", t_end)
-        if self.t_end <= self.t_start:
-            raise ValueError(f"'t_end' must be after t_start = {self.t_start:g} (got {self.t_end:g})")
+        d = require_integer("d", initial.d, minimum=2)
+        super().__init__(d=d, t_start=t_start, t_end=t_end, dt=dt, particles=particles)
         if grid is not None:
             grid = (require_positive("grid", grid[0]), require_integer("grid", grid[1], minimum=2))
         self.initial = initial
-        self.dt = require_positive("dt", dt)
-        self.particles = require_integer("particles", particles, minimum=2)
         self.grid = grid
         self.bandwidth = require_positive("bandwidth", bandwidth)
-
-    @property
-    def name(self) -> str:
-        """Short name for files and tables."""
-        return type(self).__name__.lower()
 
     @property
     def gamma(self) -> float:
@@ -167,6 +159,14 @@ class Problem:
         if m is None or sigma is None:
             return None
         return Gaussian(m, sigma.trace() / self.d * torch.eye(self.d, dtype=torch.float64))
+
+    def draw(self, n: int, *, generator: torch.Generator) -> dict[str, Tensor]:
+        """Draw the velocities of ``n`` initial particles."""
+        return {"v": self.sample(n, generator=generator)}
+
+    def facts(self) -> dict[str, Any]:
+        """Return the constants of the kernel, and mass and time of the density as it is printed."""
+        return {"gamma": self.gamma, "strength": self.strength, "density_mass": self.mass, "time": self.time}
 
     def sample(self, n: int, *, generator: torch.Generator, t: float | None = None) -> Float[Tensor, "n d"]:
         """Draw ``n`` exact samples at ``t`` (``t_start`` unless given): float64, the generator's device."""
