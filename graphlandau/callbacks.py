@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from torch import Tensor
 from tqdm import tqdm
@@ -33,13 +33,17 @@ class Callback:
         """The run is at its first step, or at its checkpoint (then :meth:`load_state_dict` came before)."""
 
     def before_evaluate(self, run: Simulation) -> None:
-        """The state is at ``run.t``; score and drift are not known yet."""
+        """The state is at ``run.t``; what moves it is not known yet."""
 
     def after_evaluate(self, run: Simulation) -> None:
-        """Score and drift at ``run.t`` are in ``run.frame``."""
+        """What moves the state at ``run.t`` (score and drift, the field) is in ``run.frame``."""
 
     def end(self, run: Simulation) -> None:
         """The run has reached its last step."""
+
+    def summary(self, run: Simulation) -> dict[str, Any]:
+        """Return what ``summary.json`` gets from this one, at the last step."""
+        return {}
 
     def close(self) -> None:
         """The run is over, also when it failed or was interrupted."""
@@ -53,21 +57,19 @@ class Callback:
 
 
 class Snapshots(Callback):
-    """Particles, scores and log-densities in ``snapshots.h5`` at the steps ``run.snapshot_steps``."""
+    """Particles, log-densities and what the method shows in ``snapshots.h5`` at the steps ``run.snapshot_steps``."""
 
     def after_evaluate(self, run: Simulation) -> None:
         """Write a snapshot if one is due."""
         if run.folder is None or run.step not in run.snapshot_steps:
             return
-        tensors = {"v": run.state.v, "s": run.frame.s}
-        if "log_f" in run.state:
-            tensors["log_f"] = run.state.log_f
+        tensors = {key: run.state[key] for key in ("v", "pos", "log_f") if key in run.state} | run.frame.shown()
         weight = run.state.weight if "weight" in run.state else None
         run.folder.write_snapshot(run.step, run.t, tensors, problem=str(run.labels["problem"]), weight=weight)
 
 
 class Checkpoints(Callback):
-    """A checkpoint every ``every`` steps and at the last one, taken before score and drift are computed."""
+    """A checkpoint every ``every`` steps and at the last one, taken before the method looks at the state."""
 
     def __init__(self, every: int) -> None:
         self.every = every

@@ -20,7 +20,7 @@ from graphlandau.diagnostics.certificates import (
     push_score,
     score_matching_loss,
 )
-from graphlandau.methods import JKO, Frame, Method
+from graphlandau.methods import JKO, Method, Scored
 from graphlandau.nn.conv import LandauDrift
 from graphlandau.problems import Problem
 
@@ -40,7 +40,7 @@ class Certifiable(Protocol):
         """Raise ``ValueError`` if the step is no such map after all."""
         ...
 
-    def step_jacobian(self, state: Data, frame: Frame, dt: float) -> Callable[[Tensor], Tensor]:
+    def step_jacobian(self, state: Data, frame: Scored, dt: float) -> Callable[[Tensor], Tensor]:
         """Return the Jacobian of the step as a differentiable function of the velocities, float64."""
         ...
 

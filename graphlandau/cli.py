@@ -24,7 +24,7 @@ __all__ = ["main"]
 
 # torch and torch_geometric take seconds to import: each command imports what it needs.
 
-USAGE = """usage: graphlandau run --problem NAME --method NAME [--score NAME] [--KEY VALUE ...]
+USAGE = """usage: graphlandau run --problem NAME --method NAME [--score NAME | --control NAME] [--KEY VALUE ...]
        graphlandau run --config FILE [--KEY VALUE ...]
        graphlandau run --resume RUN_DIR [--t_end LATER] [--threads NUMBER]
        graphlandau sweep --out DIR --over KEY=V1,V2,... [--case NAME="--KEY VALUE ..."] [--jobs NUMBER] [--commands]
@@ -126,7 +126,7 @@ def _run(argv: list[str]) -> int:
 
 
 def _free_folder(config: RunConfig) -> Path:
-    """Return runs/<problem>-<method>-<score>, numbered if it is taken."""
+    """Return runs/<problem>-<method>-<score or control>, numbered if it is taken."""
     stem = "-".join(label for label in config.labels.values() if label)
     names = (f"runs/{stem}" + (f"-{n}" if n > 1 else "") for n in count(1))
     return next(Path(name) for name in names if not Path(name).exists())
@@ -222,7 +222,7 @@ def _first_line(error: Exception) -> str:
 
 def _report(summary: Mapping[str, Any]) -> str:
     """Return the few numbers that say how good the run is."""
-    title = " · ".join(str(summary[key]) for key in ("problem", "method", "score") if summary[key])
+    title = " · ".join(str(summary[key]) for key in ("problem", "method", "score", "control") if summary.get(key))
     lines = [f"{title} · {summary['particles']:,} particles · t = {summary['t']:g} in {summary['steps']} steps"]
 
     def add(name: str, key: str, note: str = "") -> None:
@@ -237,11 +237,23 @@ def _report(summary: Mapping[str, Any]) -> str:
     sample = summary.get("cov_sample_error")
     note = "" if sample is None else f"{sample:.3g} from the exact evolution of this sample"
     add("covariance error", "cov_frobenius_error", note)
-    add("KL from the exact", "kl")
+    error = summary.get("kl_stderr")
+    if error is None:
+        add("KL from the exact", "kl")
+    else:
+        add("KL from equilibrium", "kl", f"standard error {error:.2g}")
+    add("growth rate of the mode", "growth_rate", _beside(summary, "growth_rate_exact"))
+    add("frequency of the mode", "frequency", _beside(summary, "frequency_exact"))
+    add("free energy", "free_energy")
     add("bound of KL (certificate)", "kl_bound_pairs", "if the score is radial")
     add("energy drift (relative)", "energy_rel_drift")
     add("wall seconds", "wall_seconds", f"{summary['seconds_per_step']:.3g} per step")
     return "\n".join(lines)
+
+
+def _beside(summary: Mapping[str, Any], key: str) -> str:
+    """Return the theoretical value beside a measured one."""
+    return "" if summary.get(key) is None else f"{summary[key]:.3g} by the dispersion relation"
 
 
 def _draw(folder: Path) -> int:

@@ -19,9 +19,20 @@ import graphlandau
 from graphlandau.arguments import FLAGS, METHOD_OPTIONS, describe_type, known_keys, parse_values, read_yaml
 from graphlandau.certify import Certificate
 from graphlandau.methods import Method
+from graphlandau.nn.control import PhaseEmbedding, as_control_model
 from graphlandau.nn.time_field import as_time_field
-from graphlandau.presets import GROUPS, Choice, choose, construct, import_class, preset_label, preset_names, suggest
-from graphlandau.problems import Problem
+from graphlandau.presets import (
+    GROUPS,
+    Choice,
+    choose,
+    construct,
+    import_class,
+    load_preset,
+    preset_label,
+    preset_names,
+    suggest,
+)
+from graphlandau.problems import InitialValueProblem, KineticProblem, Problem
 from graphlandau.simulation import Simulation, require_device, require_seed
 from graphlandau.validation import require_integer
 
@@ -30,11 +41,13 @@ __all__ = ["RunConfig", "RunOptions", "compose", "help_text", "run_parser"]
 # Constructor arguments that the run itself fills in; they are no keys.
 FILLED_IN: dict[str, set[str | int]] = {
     "problem": set(),
-    "method": {"score", "flow", "seed"},
+    "method": {"score", "flow", "control", "seed"},
     "score": {"d", "seed"},
     "flow": {"d", "seed"},
+    "control": {"embedding", "d_x", "d", "seed"},
 }
 DEFAULT_FLOW = "time_mlp"
+DEFAULT_CONTROL = "features"
 
 
 @dataclass
@@ -114,12 +127,12 @@ class RunConfig:
     choices: dict[str, Choice]
     options: RunOptions
     instances: dict[str, dict[str, Any]]
-    problem: Problem
+    problem: InitialValueProblem
 
     @property
     def labels(self) -> dict[str, str | None]:
         """Names of problem, method and score for summaries and titles."""
-        names = [g for g in GROUPS if g != "flow" or g in self.choices]
+        names = [g for g in GROUPS if g not in ("flow", "control") or g in self.choices]
         return {g: preset_label(g, self.choices[g]) if g in self.choices else None for g in names}
 
     def to_yaml(self) -> str:
@@ -144,6 +157,11 @@ class RunConfig:
             filled["score"] = as_score(self._build("score", filled), self.problem.d)
         if "flow" in self.choices:
             filled["flow"] = as_time_field(self._build("flow", filled), self.problem.d, "flow")
+        if "control" in self.choices and isinstance(self.problem, KineticProblem):
+            p = self.problem
+            embedding = PhaseEmbedding(p.d_x, p.d, lengths=p.lengths, wavelengths=p.wavelengths)
+            control = self._build("control", filled | {"embedding": embedding, "d_x": p.d_x})
+            filled["control"] = as_control_model(control, p.d_x, p.d)
         method = self._build("method", filled)
         return Simulation(
             self.problem,
@@ -158,7 +176,7 @@ class RunConfig:
             metrics_every=run.metrics_every,
             checkpoint_every=run.checkpoint_every,
             floors=run.floors,
-            callbacks=[Certificate(self.problem, method)] if run.certificate else [],
+            callbacks=[Certificate(_certifiable(self.problem), method)] if run.certificate else [],
             labels=self.labels,
             **options,
         )
@@ -203,8 +221,8 @@ def compose(arguments: Mapping[str, list[str]]) -> RunConfig:
                     f"'{typed[0]}' is not a known key (got {options[typed[0]]!r}); did you mean '{group}'?"
                 )
             raise ValueError(f"'{group}' must be given (got none; {suggest('', preset_names(group))})")
-    defaults = {"score": _method(choices).default_score, "flow": DEFAULT_FLOW}
-    reasons = {"score": "has a score of its own", "flow": "learns no flow"}
+    defaults = {"score": _method(choices).default_score, "flow": DEFAULT_FLOW, "control": DEFAULT_CONTROL}
+    reasons = {"score": "has a score of its own", "flow": "learns no flow", "control": "has no control"}
     for group, default in defaults.items():
         if group not in _parameters("method", choices["method"]):
             if group in command_line:
@@ -227,6 +245,7 @@ def _resolve(choices: dict[str, Choice], options: dict[str, Any]) -> RunConfig:
     built = parser.instantiate(namespace)
     instances = {g: dict(vars(built[g])) if g in built else {} for g in choices}
     problem = _construct("problem", resolved["problem"], instances["problem"])
+    _require_solvable(choices, problem)
     _fill_in(resolved["problem"].init_args, problem)
     run = RunOptions(**{key: written[key] for key in OPTIONS})
     run.particles = problem.particles if run.particles is None else run.particles
@@ -238,12 +257,34 @@ def _resolve(choices: dict[str, Choice], options: dict[str, Any]) -> RunConfig:
     return RunConfig(resolved, run, instances, problem)
 
 
-def _fill_in(arguments: dict[str, Any], problem: Problem) -> None:
+def _require_solvable(choices: Mapping[str, Choice], problem: InitialValueProblem) -> None:
+    """Refuse a method that is for another kind of problem, and say which are for this one."""
+    method = _method(choices)
+    if not isinstance(problem, method.solves):
+        presets = {
+            name: import_class("method", load_preset("method", name).class_path) for name in preset_names("method")
+        }
+        fitting = [name for name, found in presets.items() if isinstance(problem, found.solves)]
+        label = choices["problem"].label
+        got = f"got {choices['method'].label!r}; known: {', '.join(fitting)}"
+        raise ValueError(f"'method' must be one for the equation of {label} ({got})")
+
+
+def _fill_in(arguments: dict[str, Any], problem: InitialValueProblem) -> None:
     """Give arguments left to the problem (``None``) the numbers it has taken for them."""
     for name, value in arguments.items():
         taken = getattr(problem, name, None)
         if value is None and isinstance(taken, int | float) and not isinstance(taken, bool):
             arguments[name] = taken
+
+
+def _certifiable(problem: InitialValueProblem) -> Problem:
+    """Return a problem for the Landau equation; the bounds are for no other."""
+    if not isinstance(problem, Problem):
+        raise ValueError(
+            f"'certificate' must be false for {problem.name}: its bounds are for the Landau equation (got True)"
+        )
+    return problem
 
 
 def _threads(threads: int | None) -> int:

@@ -12,10 +12,13 @@ from graphlandau.callbacks import Callback
 from graphlandau.diagnostics import (
     covariance,
     covariance_error,
+    effective_particles,
     energy,
     entropy,
     entropy_dissipation,
     equilibrium_distance,
+    equilibrium_distance_mc,
+    equilibrium_entropy,
     fourth_moment,
     kl_divergence,
     mass,
@@ -23,7 +26,7 @@ from graphlandau.diagnostics import (
     relative_fisher_divergence,
     temperature,
 )
-from graphlandau.methods import Frame, Method
+from graphlandau.methods import Method, Scored
 from graphlandau.problems import Problem
 from graphlandau.state import start_of
 
@@ -42,7 +45,8 @@ class Metrics(Callback):
     :math:`\|\Sigma - T I\|_F`, with ``temperature`` :math:`T = \operatorname{tr} \Sigma / d`. Dimensionless.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, problem: Problem) -> None:
+        self.problem = problem
         self.initial: dict[str, Tensor] = {}
 
     def begin(self, run: Simulation) -> None:
@@ -64,10 +68,10 @@ class Metrics(Callback):
         run.row |= run.method.record()
         run.row |= _entropies(run.state, run.frame, run.method, weight)
         run.row |= _higher_moments(v, weight)
-        run.row |= self.covariance_errors(run.problem, run.t, v, weight)
+        run.row |= self.covariance_errors(run.t, v, weight)
         # A density that is known at the start only would fill a column with a single value.
-        if run.problem.density(run.problem.t_end) is not None:
-            run.row |= _density_errors(run.problem, run.state, run.frame, v, weight)
+        if self.problem.density(self.problem.t_end) is not None:
+            run.row |= _density_errors(self.problem, run.state, run.frame, v, weight)
 
     def invariants(self, v: Tensor, weight: Tensor | None) -> dict[str, float]:
         """Mass, energy, and how far energy and momentum have drifted."""
@@ -80,13 +84,27 @@ class Metrics(Callback):
             "momentum_abs_drift": float(drift.norm()),
         }
 
-    def covariance_errors(self, problem: Problem, t: float, v: Tensor, weight: Tensor | None) -> dict[str, float]:
+    def covariance_errors(self, t: float, v: Tensor, weight: Tensor | None) -> dict[str, float]:
         """Errors against the exact covariance, and against the exact evolution of the first particles' own."""
         truths = {
-            "cov_frobenius_error": problem.covariance(t),
-            "cov_sample_error": problem.covariance(t, self.initial["covariance"].to(v)),
+            "cov_frobenius_error": self.problem.covariance(t),
+            "cov_sample_error": self.problem.covariance(t, self.initial["covariance"].to(v)),
         }
         return {key: float(covariance_error(v, x, weight)) for key, x in truths.items() if x is not None}
+
+    def summary(self, run: Simulation) -> dict[str, Any]:
+        """The covariance, and how far from a Maxwellian as many independent samples of it would be.
+
+        ``equilibrium_distance_mc`` is what these would have as ``equilibrium_distance``, ``entropy_equilibrium`` the
+        entropy of that Maxwellian.
+        """
+        v, weight = _velocities(run.state)
+        effective = effective_particles(run.particles, weight)
+        return {
+            "equilibrium_distance_mc": equilibrium_distance_mc(float(temperature(v, weight)), effective, v.size(1)),
+            "entropy_equilibrium": equilibrium_entropy(v, weight),
+            "covariance": covariance(v, weight).tolist(),
+        }
 
     def state_dict(self) -> dict[str, Tensor]:
         """The invariants of the first particles."""
@@ -102,7 +120,7 @@ def _velocities(state: Data) -> tuple[Tensor, Tensor | None]:
     return state.v.double(), weight
 
 
-def _entropies(state: Data, frame: Frame, method: Method, weight: Tensor | None) -> dict[str, Any]:
+def _entropies(state: Data, frame: Scored, method: Method, weight: Tensor | None) -> dict[str, Any]:
     carried = float(entropy(state.log_f.double(), weight)) if "log_f" in state else None
     return {
         "entropy": method.entropy(state) if carried is None else carried,
@@ -123,7 +141,7 @@ def _higher_moments(v: Tensor, weight: Tensor | None) -> dict[str, float]:
     }
 
 
-def _density_errors(problem: Problem, state: Data, frame: Frame, v: Tensor, weight: Tensor | None) -> dict[str, Any]:
+def _density_errors(problem: Problem, state: Data, frame: Scored, v: Tensor, weight: Tensor | None) -> dict[str, Any]:
     density = problem.density(state.t)
     if density is None:
         return dict.fromkeys(("rel_fisher_divergence", "kl", "entropy_exact"))

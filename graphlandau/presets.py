@@ -15,7 +15,7 @@ import yaml
 from torch import nn
 
 from graphlandau.methods import Method
-from graphlandau.problems import Problem
+from graphlandau.problems import InitialValueProblem
 
 __all__ = [
     "GROUPS",
@@ -35,7 +35,13 @@ __all__ = [
 ]
 
 # Groups of choices, each with the class that every choice of the group derives from.
-GROUPS: dict[str, type] = {"problem": Problem, "method": Method, "score": nn.Module, "flow": nn.Module}
+GROUPS: dict[str, type] = {
+    "problem": InitialValueProblem,
+    "method": Method,
+    "score": nn.Module,
+    "flow": nn.Module,
+    "control": nn.Module,
+}
 
 
 @dataclass

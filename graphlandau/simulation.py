@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic
 
 import torch
 from torch import Tensor
@@ -17,15 +17,12 @@ from torch_geometric.data import Data
 
 from graphlandau.callbacks import Callback, Checkpoints, Progress, Snapshots
 from graphlandau.checkpoint import Checkpoint, load_checkpoint, tensors_of
-from graphlandau.density_errors import DensityErrors
-from graphlandau.methods import Frame, Method
-from graphlandau.metrics import Metrics
+from graphlandau.methods.method import FrameT, Method, ProblemT
 from graphlandau.nn.reduce import expected_calls
-from graphlandau.problems import Problem
+from graphlandau.observers import observers
 from graphlandau.run_folder import RunFolder
 from graphlandau.state import particle_state
 from graphlandau.summary import class_names, machine_facts, summarise
-from graphlandau.trajectory_errors import TrajectoryErrors
 from graphlandau.validation import require_integer, require_number, require_positive
 
 log = logging.getLogger(__name__)
@@ -47,11 +44,11 @@ class Result:
     folder: Path | None
 
 
-class Simulation:
+class Simulation(Generic[ProblemT, FrameT]):
     r"""Moves the particles of ``problem`` by ``method`` from ``t_start`` to ``t_end`` in steps of ``dt``.
 
-    At every time :math:`t_n = t_{\text{start}} + n \, dt` score and drift are evaluated, the callbacks look,
-    and the method advances. The particles are drawn in float64 from ``seed`` alone, then cast: every method,
+    At every time :math:`t_n = t_{\text{start}} + n \, dt` score and drift (or the field) are evaluated, the callbacks
+    look, and the method advances. The particles are drawn in float64 from ``seed`` alone, then cast: every method,
     dtype and device starts from the same ones. From a ``folder`` that holds a checkpoint, :meth:`run` goes on
     to the same bits. Dimensionless.
 
@@ -74,7 +71,8 @@ class Simulation:
         labels: Names of ``problem``, ``method`` and ``score`` for the summary; the classes' unless given.
 
     Raises:
-        ValueError: If a number is out of range, or ``dt`` does not divide the interval.
+        ValueError: If a number is out of range, ``dt`` does not divide the interval, or ``method`` is for another kind
+            of problem.
 
     Example:
         >>> from graphlandau.methods import Blob
@@ -86,8 +84,8 @@ class Simulation:
 
     def __init__(
         self,
-        problem: Problem,
-        method: Method,
+        problem: ProblemT,
+        method: Method[ProblemT, FrameT],
         *,
         particles: int | None = None,
         dt: float | None = None,
@@ -104,6 +102,9 @@ class Simulation:
         callbacks: Sequence[Callback] = (),
         labels: Mapping[str, str | None] | None = None,
     ) -> None:
+        if not isinstance(problem, method.solves):
+            what = f"a problem of the class {method.solves.__name__} for {type(method).__name__}"
+            raise ValueError(f"'problem' must be {what} (got {problem!r})")
         self.problem, self.method = problem, method
         self.particles = require_integer("particles", problem.particles if particles is None else particles, minimum=2)
         self.dt = require_positive("dt", problem.dt if dt is None else dt)
@@ -117,8 +118,7 @@ class Simulation:
         self.snapshot_steps = {round(k * self.steps / intervals) for k in range(intervals + 1)}
         self.metrics_every = require_integer("metrics_every", metrics_every, minimum=1)
         every = require_integer("checkpoint_every", checkpoint_every, minimum=1)
-        self.callbacks = [Metrics(), *DensityErrors.where_known(problem, method, floors, self.seed)]
-        self.callbacks += TrajectoryErrors.where_known(problem)
+        self.callbacks = observers(problem, method, floors, self.seed)
         self.callbacks += [Snapshots(), Checkpoints(every), *callbacks, *([Progress()] if progress else [])]
         self.labels = class_names(problem, method) | dict(labels or {})
         self.folder = folder
@@ -126,7 +126,7 @@ class Simulation:
         self.rows: list[dict[str, Any]] = []
         self.row: dict[str, Any] = {}
         self.state: Data
-        self.frame: Frame
+        self.frame: FrameT
 
     @property
     def t(self) -> float:
@@ -174,8 +174,9 @@ class Simulation:
 
     def _initial_state(self) -> Data:
         generator = torch.Generator().manual_seed(self.seed)
-        v = self.problem.sample(self.particles, generator=generator)
-        return particle_state(v.to(self.device, self.dtype), t=self.problem.t_start)
+        drawn = self.problem.draw(self.particles, generator=generator)
+        tensors = {key: x.to(self.device, self.dtype) for key, x in drawn.items()}
+        return particle_state(**tensors, t=self.problem.t_start)
 
     def _start(self) -> None:
         if self.folder is not None:
@@ -197,12 +198,12 @@ class Simulation:
                 callback.close()
 
     def _evaluate(self) -> None:
-        """Score and drift at the current state, seen by every callback."""
+        """What moves the current state, seen by every callback."""
         for callback in self.callbacks:
             callback.before_evaluate(self)
         with self._failures_named(), self._particles_named(self.state):
             self.frame = self.method.evaluate(self.state, self.dt)
-        self._require_finite({"s": self.frame.s, "drift": self.frame.drift})
+        self._require_finite(self.frame.computed())
         self.tick()
         seconds = round(self.wall_seconds, 3)
         self.row = {"step": self.step, "t": self.t, "wall_seconds": seconds} if self.row_due else {}

@@ -10,12 +10,20 @@ from graphlandau.validation import require_finite, require_velocities, require_w
 __all__ = ["particle_state", "start_of"]
 
 
-def particle_state(v: Tensor, *, t: float = 0.0, weight: Tensor | None = None, log_f: Tensor | None = None) -> Data:
+def particle_state(
+    v: Tensor,
+    *,
+    t: float = 0.0,
+    pos: Tensor | None = None,
+    weight: Tensor | None = None,
+    log_f: Tensor | None = None,
+) -> Data:
     r"""Bundle particles into a ``torch_geometric.data.Data`` with the keys every method and layer reads.
 
-    Keys: ``v`` velocities :math:`(N, d)`; ``t`` the time (a Python float); ``weight`` :math:`(N,)` with sum 1,
-    absent when uniform; ``log_f`` :math:`(N,)`, the log-density at each particle, absent when it is not carried.
-    All dimensionless. It goes through PyG transforms and loaders like any other ``Data``.
+    Keys: ``v`` velocities :math:`(N, d)`; ``t`` the time (a Python float); ``pos`` positions :math:`(N, d_x)`, absent
+    in a homogeneous plasma; ``weight`` :math:`(N,)` with sum 1, absent when uniform; ``log_f`` :math:`(N,)`, the
+    log-density at each particle, absent when it is not carried. All dimensionless. It goes through PyG transforms and
+    loaders like any other ``Data``.
 
     Raises:
         ValueError: If a tensor is non-finite or has the wrong shape, or N < 2.
@@ -28,6 +36,11 @@ def particle_state(v: Tensor, *, t: float = 0.0, weight: Tensor | None = None, l
     require_velocities("v", v)
     require_weight("weight", weight, v)
     state = Data(v=v, t=float(t), num_nodes=v.size(0))
+    if pos is not None:
+        require_velocities("pos", pos)
+        if pos.size(0) != v.size(0):
+            raise ValueError(f"'pos' must have a row for each of the {v.size(0)} particles (got {tuple(pos.shape)})")
+        state.pos = pos
     if weight is not None:
         state.weight = weight / weight.sum()
     if log_f is not None:

@@ -3,22 +3,16 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 import torch
 
 import graphlandau
-from graphlandau.diagnostics import (
-    covariance,
-    effective_particles,
-    equilibrium_distance_mc,
-    equilibrium_entropy,
-    temperature,
-)
 from graphlandau.methods import Method
 from graphlandau.nn.reduce import choose_backend
-from graphlandau.problems import Problem
+from graphlandau.problems.initial_value import InitialValueProblem
 
 if TYPE_CHECKING:
     from graphlandau.simulation import Simulation
@@ -26,7 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["class_names", "left_out", "machine_facts", "summarise"]
 
 
-def class_names(problem: Problem, method: Method) -> dict[str, str | None]:
+def class_names(problem: InitialValueProblem, method: Method) -> dict[str, str | None]:
     """Return names of problem, method and score model for a run that was not composed from presets."""
     score = getattr(method, "model", None)
     return {
@@ -51,27 +45,27 @@ def machine_facts(run: Simulation) -> dict[str, Any]:
 
 def left_out(columns: Iterable[str]) -> set[str]:
     """Return the columns of the metrics that a summary of a run does not repeat, or gives in another form."""
-    return {"step", "t", "wall_seconds", "cov_trace", *(key for key in columns if key[-1].isdigit())}
+    return {"step", "t", "wall_seconds", "cov_trace", *(key for key in columns if re.fullmatch(r"cov_\d+_\d+", key))}
+
+
+def last_row(run: Simulation) -> dict[str, Any]:
+    """Return the numbers of the last row of the metrics that a summary repeats."""
+    repeated = left_out(run.row)
+    return {key: value for key, value in run.row.items() if key not in repeated}
 
 
 def summarise(run: Simulation) -> dict[str, Any]:
     """Return the summary of ``run`` at its last step; times are dimensionless, ``*_seconds`` by the clock.
 
-    ``density_mass`` is the mass of the density as it is printed, and ``time`` says whether ``t`` is its time or that
-    of the normalised one. ``equilibrium_distance_mc`` is what as many independent samples of the Maxwellian would
-    have as ``equilibrium_distance``, ``entropy_equilibrium`` the entropy of that Maxwellian.
+    What was run and where, the last row of the metrics, and what the callbacks add. For the Landau equation
+    ``density_mass`` is the mass of the density as it is printed, and ``time`` says whether ``t`` is its time or that of
+    the normalised one.
     """
-    v, weight = run.state.v.double(), _weight(run)
-    effective = effective_particles(run.particles, weight)
-    repeated = left_out(run.row)
     summary = {
         **run.labels,
         "particles": run.particles,
         "d": run.problem.d,
-        "gamma": run.problem.gamma,
-        "strength": run.problem.strength,
-        "density_mass": run.problem.mass,
-        "time": run.problem.time,
+        **run.problem.facts(),
         "dt": run.dt,
         "t": run.t,
         "steps": run.steps,
@@ -80,14 +74,9 @@ def summarise(run: Simulation) -> dict[str, Any]:
         "wall_seconds": run.wall_seconds,
         "setup_seconds": run.setup_seconds,
         "seconds_per_step": (run.wall_seconds - run.setup_seconds) / run.steps,
-        **{key: value for key, value in run.row.items() if key not in repeated},
-        "equilibrium_distance_mc": equilibrium_distance_mc(float(temperature(v, weight)), effective, run.problem.d),
-        "entropy_equilibrium": equilibrium_entropy(v, weight),
-        "covariance": covariance(v, weight).tolist(),
+        **last_row(run),
     }
+    for callback in run.callbacks:
+        summary |= callback.summary(run)
     # JSON has no infinity.
     return {k: None if isinstance(x, float) and not math.isfinite(x) else x for k, x in summary.items()}
-
-
-def _weight(run: Simulation) -> torch.Tensor | None:
-    return run.state.weight.double() if "weight" in run.state else None

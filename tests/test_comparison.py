@@ -26,6 +26,8 @@ RUNS = {
     "sbtm": "--problem bkw_2d --method sbtm --particles 60",
     "strong": "--problem bkw_2d --problem.strength 0.1 --method blob --particles 60",
     "gauss": "--problem anisotropic_3d --method sbtm --score gaussian --particles 60",
+    "wave": "--problem landau_damping --method vlasov --particles 500 --t_end 12 --dt 0.1",
+    "noisy": "--problem landau_damping --problem.loading random --method vlasov --particles 500 --t_end 12 --dt 0.1",
 }
 Call = Callable[[str], tuple[int, str, str]]
 
@@ -96,6 +98,26 @@ def test_table_holds_the_last_row_of_each_run(call: Call, here: Path, monkeypatc
     assert (here / "comparison/comparison.png").read_bytes()[1:4] == b"PNG"
 
 
+def test_runs_with_positions_are_compared(call: Call, here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """How particles are loaded may differ; the table has field, growth rate and theory."""
+    monkeypatch.setattr(comparison, "save", save)
+    status, out, err = call("compare s/wave s/noisy")
+    assert (status, err) == (0, "")
+    found = rows(here / "comparison/comparison.csv")
+    assert [row["label"] for row in found] == ["loading=quiet", "loading=random"]
+    for row in found:
+        last = rows(Path(row["folder"]) / "metrics.csv")[-1]
+        summary = json.loads(Path(row["folder"], "summary.json").read_text())
+        for key in ("e2", "free_energy", "energy_rel_drift", "mode_amplitude"):
+            assert float(row[key]) == float(last[key])
+        for key in ("growth_rate", "growth_rate_exact"):
+            assert (float(row[key]) if row[key] else None) == summary[key]
+        assert float(row["growth_rate_exact"]) == pytest.approx(-0.1534, abs=1e-4)
+    header = out.splitlines()[0]
+    assert all(name in header for name in ("free energy", "field squared", "theory", "energy drift"))
+    assert (here / "comparison/comparison.png").read_bytes()[1:4] == b"PNG"
+
+
 def test_an_unfinished_run_is_compared_as_far_as_it_got(call: Call, here: Path) -> None:
     (here / "s/more/summary.json").unlink()
     metrics = here / "s/more/metrics.csv"
@@ -147,7 +169,7 @@ def test_a_damaged_summary_is_named(call: Call, here: Path) -> None:
 
 def test_the_folder_of_the_comparison_is_none_of_the_runs(call: Call, here: Path) -> None:
     for _ in range(2):
-        found = sorted(f"s/{name}" for name in os.listdir("s") if name not in ("strong", "gauss"))
+        found = sorted(f"s/{name}" for name in os.listdir("s") if name in ("blob", "more", "sbtm", "sweep.csv", "a"))
         assert call(f"compare {' '.join(found)} --out s/a")[0] == 0
     assert len(rows(here / "s/a/comparison.csv")) == 3
 
@@ -160,6 +182,10 @@ def test_the_folder_of_the_comparison_is_none_of_the_runs(call: Call, here: Path
             "'problem' must be the same in all runs (s/blob has graphlandau.problems.BKW and s/gauss",
         ),
         ("s/blob s/strong", "'problem.strength' must be the same in all runs (s/blob has 0.0625 and s/strong has 0.1)"),
+        (
+            "s/blob s/wave",
+            "'problem' must be the same in all runs (s/blob has graphlandau.problems.BKW and s/wave has graphlandau",
+        ),
         ("s/blob letters", "'run_dir' must be the folder of a run (got letters, which has no config.yaml)"),
         ("s/blob nowhere", "'run_dir' must be the folder of a run (got nowhere, which has no config.yaml)"),
         ("s/blob s/sbtm ./s/../s/blob", "'run_dir' must not be given twice (got s/../s/blob)"),

@@ -14,9 +14,12 @@ from graphlandau.presets import (
     describe_preset,
     experiment_names,
     experiment_path,
+    import_class,
+    load_preset,
     preset_label,
     preset_names,
 )
+from graphlandau.problems import KineticProblem
 
 BLOB = ["--problem", "bkw_2d", "--method", "blob"]
 SBTM = ["--problem", "bkw_2d", "--method", "sbtm"]
@@ -88,7 +91,15 @@ def test_what_is_no_configuration_is_refused(tmp_path, text):
 
 def test_presets_of_every_group_compose():
     for problem in preset_names("problem"):
-        assert composed("--problem", problem, "--method", "blob").labels["problem"] == problem
+        kinetic = issubclass(import_class("problem", load_preset("problem", problem).class_path), KineticProblem)
+        method = "langevin" if kinetic else "blob"
+        assert composed("--problem", problem, "--method", method).labels["problem"] == problem
+    for control in preset_names("control"):
+        config = composed("--problem", "vfp_gaussian_1d", "--method", "kinetic_jko", "--control", control)
+        labels = {"problem": "vfp_gaussian_1d", "method": "kinetic_jko", "score": None, "control": control}
+        assert config.labels == labels
+        simulation = config.simulation()
+        assert simulation.method.fit.control(torch.zeros(3, 1), torch.zeros(3, 1)).shape == (3, 1)
     for score in preset_names("score"):
         if score == "time_mlp":  # a field of velocity and time, for the method that learns one
             continue
@@ -254,15 +265,18 @@ def test_types_in_words():
 # Each bad input: the arguments, and what the message must say.
 REFUSALS = [
     ([], r"'problem' must be given \(got none; known: .*bkw_2d"),
-    (["--problem", "bkw_2d"], r"'method' must be given \(got none; known: blob, jko, pinn_pm, sbtm"),
+    (["--problem", "bkw_2d"], r"'method' must be given \(got none; known: blob, jko, .*pinn_pm, sbtm"),
     ([*BLOB, "--problem", "bkw2d"], r"'problem' must be .*'bkw2d'; did you mean 'bkw_2d'\? known: .*bkw_3d"),
-    ([*BLOB, "--method", "sbmt"], r"'method' must be .*'sbmt'; did you mean 'sbtm'\? known: blob, jko, pinn_pm, sbtm"),
+    (
+        [*BLOB, "--method", "sbmt"],
+        r"'method' must be .*'sbmt'; did you mean 'sbtm'\? known: blob, jko, .*pinn_pm, sbtm",
+    ),
     ([*SBTM, "--score", "closedform"], r"'score' must be .*'closedform'; did you mean 'closed_form'"),
     ([*SBTM, "--score", "no_such_lab.nets.Net"], r"'score' must be .*no_such_lab.nets.Net.*No module named"),
     ([*SBTM, "--score", "torch.nn.NoNet"], r"'score' must be .*torch.nn.NoNet.*has no attribute"),
     ([*SBTM, "--score", "os.path.join"], r"'score' must name a subclass of torch.nn.Module \(got 'os.path.join'"),
     ([*SBTM, "--score", "my_lab_nets.Flat"], r"'score' must map .*Flat returned \(8, 1\)"),
-    ([*BLOB, "--problem", "graphlandau.problems.Gaussian"], r"must name a subclass of graphlandau.problems.Problem"),
+    ([*BLOB, "--problem", "graphlandau.problems.Gaussian"], r"must name a .*problems.InitialValueProblem"),
     ([*BLOB, "--score", "mlp"], r"'score' must not be given, blob has a score of its own \(got 'mlp'\)"),
     (
         [*BLOB, "--partcles", "9"],
@@ -290,7 +304,7 @@ REFUSALS = [
     ([*BLOB, "--threads", "100000"], r"'threads' must be at most \d+, .* \(got 100000\)"),
     ([*BLOB, "--seed", "-1"], r"'seed' must be an integer >= 0 \(got -1\)"),
     ([*BLOB, "--seed", str(2**63)], r"'seed' must be an integer in \[0, 2\*\*63\) \(got 9223372036854775808\)"),
-    ([*BLOB, "--metod.bandwidth", "3"], r"not a known key \(got '3'\); did you mean 'method'\? known: flow, method"),
+    ([*BLOB, "--metod.bandwidth", "3"], r"not a known key \(got '3'\); did you mean 'method'\? known: control, flow"),
     ([*BLOB, "--out", ""], r"'out' must name a folder \(got ''\)"),
     ([*BLOB, "--threads", "0"], r"'threads' must be an integer >= 1 \(got 0\)"),
     ([*BLOB, "--floors", "maybe"], r"'floors' must be true or false \(got 'maybe'\)"),

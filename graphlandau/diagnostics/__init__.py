@@ -16,10 +16,13 @@ from graphlandau.diagnostics.equilibrium import (
     temperature,
 )
 from graphlandau.diagnostics.errors import covariance_error, relative_fisher_divergence
+from graphlandau.diagnostics.mode_growth import ModeGrowth, mode_growth
 from graphlandau.diagnostics.moments import average, covariance, energy, fourth_moment, mass, momentum
+from graphlandau.diagnostics.phase_space import field_mode, field_noise, field_square, kinetic_energy, potential_energy
 from graphlandau.diagnostics.trajectories import relative_trajectory_error
 
 __all__ = [
+    "ModeGrowth",
     "average",
     "covariance",
     "covariance_error",
@@ -30,13 +33,19 @@ __all__ = [
     "equilibrium_distance",
     "equilibrium_distance_mc",
     "equilibrium_entropy",
+    "field_mode",
+    "field_noise",
+    "field_square",
     "fourth_moment",
     "gaussian_kde",
     "grid_axes",
     "grid_points",
+    "kinetic_energy",
     "kl_divergence",
     "mass",
+    "mode_growth",
     "momentum",
+    "potential_energy",
     "relative_fisher_divergence",
     "relative_l2_error",
     "relative_trajectory_error",

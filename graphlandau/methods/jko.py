@@ -14,7 +14,7 @@ from graphlandau.methods.descent import Descent
 from graphlandau.methods.gauge import score_gauge
 from graphlandau.methods.inner_flow import INNER_INTEGRATORS, Flow, InnerFlow, segment_to_singular
 from graphlandau.methods.learned import LearnedTransport, particles_of
-from graphlandau.methods.method import Frame
+from graphlandau.methods.method import Scored
 from graphlandau.methods.span import SpanSolver
 from graphlandau.methods.transport import unchecked_state
 from graphlandau.nn.conv import JKOAction
@@ -167,7 +167,7 @@ class JKO(LearnedTransport):
                 raise ValueError(f"'integrator' must be 'euler' {couples} (got {self.inner_integrator!r})")
             raise ValueError(f"'inner_steps' must be 1 {couples} (got {self.inner_steps})")
 
-    def evaluate(self, state: Data, dt: float | None = None) -> Frame:
+    def evaluate(self, state: Data, dt: float | None = None) -> Scored:
         """Minimise for a step of ``dt`` from ``state``; the drift of the minimiser.
 
         Raises:
@@ -282,7 +282,7 @@ class JKO(LearnedTransport):
         return bool(flow.v.isfinite().all()) and not bool(self.flow.folded(flow).any())
 
     @torch.no_grad()
-    def advance(self, state: Data, frame: Frame, dt: float) -> Data:
+    def advance(self, state: Data, frame: Scored, dt: float) -> Data:
         """Move the particles along the minimiser.
 
         Raises:

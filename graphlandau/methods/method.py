@@ -5,21 +5,34 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar, Generic, TypeVar
 
 import torch
 from torch import Tensor, nn
 from torch_geometric.data import Data
 
 from graphlandau.nn.score import as_score_model
-from graphlandau.problems import Problem
+from graphlandau.problems.initial_value import InitialValueProblem
 
-__all__ = ["Frame", "Method"]
+__all__ = ["Frame", "Method", "Scored"]
 
 
 @dataclass
 class Frame:
-    r"""What a method computed at the state it was shown.
+    """What a method computed at the state it was shown; each kind of method has its own."""
+
+    def computed(self) -> dict[str, Tensor]:
+        """Return by name what must be finite for the run to go on."""
+        return {}
+
+    def shown(self) -> dict[str, Tensor]:
+        """Return by name what a snapshot keeps beside the particles."""
+        return {}
+
+
+@dataclass
+class Scored(Frame):
+    r"""Score and collision drift of every particle, from a method for the Landau equation.
 
     Attributes:
         s: Score of the particles, :math:`(N, d)`.
@@ -33,14 +46,30 @@ class Frame:
     jac_s: Tensor | None = None
     batch: Tensor | None = None
 
+    def computed(self) -> dict[str, Tensor]:
+        """Return score and drift."""
+        return {"s": self.s, "drift": self.drift}
 
-class Method(ABC):
+    def shown(self) -> dict[str, Tensor]:
+        """Return the score."""
+        return {"s": self.s}
+
+
+ProblemT = TypeVar("ProblemT", bound=InitialValueProblem)
+FrameT = TypeVar("FrameT", bound=Frame)
+
+
+class Method(ABC, Generic[ProblemT, FrameT]):
     """A transport scheme: ``initialise`` once, then ``evaluate`` and ``advance`` in turn.
 
+    It is a method for one kind of problem, and has one kind of frame: ``class Mine(Method[KineticProblem, Frame])``.
+
     Attributes:
+        solves: The class of the problems that it is for.
         default_score: Name of the score model that a method with a ``score`` takes unless one is given.
     """
 
+    solves: ClassVar[Any] = InitialValueProblem
     default_score: ClassVar[str] = "closed_form"
 
     @property
@@ -53,22 +82,22 @@ class Method(ABC):
         """Give a ``score`` the convention of this method; ``ValueError`` if it does not fit."""
         return as_score_model(module, d)
 
-    def foresee(self, t_end: float, workspace: Path | None) -> None:  # noqa: B027
+    def foresee(self, t_end: float, workspace: Path | None) -> None:
         """Told first of all where the run ends, and a folder for files of its own; by default of no interest."""
 
     @abstractmethod
-    def initialise(self, state: Data, problem: Problem) -> Data:
-        """Prepare for ``problem`` from its initial particles (fit the initial score); return the state."""
+    def initialise(self, state: Data, problem: ProblemT) -> Data:
+        """Prepare for ``problem`` from its initial particles (fit the initial score, solve for the field)."""
 
     @abstractmethod
-    def evaluate(self, state: Data, dt: float | None = None) -> Frame:
-        """Score and drift at ``state``; a learned score is fitted here.
+    def evaluate(self, state: Data, dt: float | None = None) -> FrameT:
+        """What moves the particles at ``state``: score and drift, or the field; a learned score is fitted here.
 
         ``dt`` is the step that will follow, for methods whose field depends on it.
         """
 
     @abstractmethod
-    def advance(self, state: Data, frame: Frame, dt: float) -> Data:
+    def advance(self, state: Data, frame: FrameT, dt: float) -> Data:
         """The state after one step of ``dt``, from the ``frame`` that ``evaluate`` gave for it."""
 
     @abstractmethod
@@ -80,7 +109,7 @@ class Method(ABC):
         """Restore what ``state_dict`` gave, after ``prepare``."""
 
     @abstractmethod
-    def prepare(self, state: Data, problem: Problem) -> None:
+    def prepare(self, state: Data, problem: ProblemT) -> None:
         """Set up for ``problem`` without fitting anything: what a resumed run calls instead of ``initialise``."""
 
     def record(self) -> dict[str, float]:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch_geometric.data import Data
 
-from graphlandau.methods.method import Frame
+from graphlandau.methods.method import Scored
 from graphlandau.methods.pinn_training import Recipe, Training
 from graphlandau.methods.trained_flow import TrainedFlow
 from graphlandau.methods.transport import LandauTransport, model_field, unchecked_state
@@ -211,7 +211,7 @@ class PINN(LandauTransport):
         return model.value_and_jacobian(state.v)
 
     @torch.no_grad()
-    def advance(self, state: Data, frame: Frame, dt: float) -> Data:
+    def advance(self, state: Data, frame: Scored, dt: float) -> Data:
         """The particles after ``dt``: by the flow map, or by a step along the drift."""
         if self.transport == "flow":
             return self._placed(state, state.t + dt)

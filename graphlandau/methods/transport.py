@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -11,7 +12,7 @@ from torch_geometric.data import Data
 
 from graphlandau.graphs import RandomBatches
 from graphlandau.integrators import INTEGRATORS, Step
-from graphlandau.methods.method import Frame, Method
+from graphlandau.methods.method import Method, Scored
 from graphlandau.nn.conv import LandauDrift
 from graphlandau.nn.score import ScoreModel
 from graphlandau.problems import Problem
@@ -21,7 +22,7 @@ from graphlandau.vectors import matvec
 __all__ = ["LandauTransport"]
 
 
-class LandauTransport(Method):
+class LandauTransport(Method[Problem, Scored]):
     r"""Particles that follow :math:`\dot v_i = -\sum_j w_j A(v_i - v_j)(s_i - s_j)` for a score estimated at each step.
 
     A subclass says how the score is estimated. The log-density is carried along the trajectories:
@@ -38,6 +39,8 @@ class LandauTransport(Method):
     Raises:
         ValueError: If an option is not one of its choices.
     """
+
+    solves: ClassVar[Any] = Problem
 
     def __init__(
         self,
@@ -82,12 +85,12 @@ class LandauTransport(Method):
         """Score at the particles, and its Jacobian if the log-density is carried."""
 
     @torch.no_grad()
-    def evaluate(self, state: Data, dt: float | None = None) -> Frame:
+    def evaluate(self, state: Data, dt: float | None = None) -> Scored:
         """Estimate the score and sum the drift; neither depends on ``dt``."""
         s, jac_s = self.score(state)
         batch = self.draw_batch(state)
         drift = self.drift(state.v, s, batch=batch, weight=state.get("weight"))
-        return Frame(s, drift, jac_s, batch)
+        return Scored(s, drift, jac_s, batch)
 
     def require_score_field(self) -> None:
         """Refuse what needs :meth:`score_field` if there is none; here, unless a subclass has overridden it.
@@ -113,7 +116,7 @@ class LandauTransport(Method):
         return None if self.batches is None else self.batches(Data(v=state.v)).batch
 
     @torch.no_grad()
-    def advance(self, state: Data, frame: Frame, dt: float) -> Data:
+    def advance(self, state: Data, frame: Scored, dt: float) -> Data:
         """Move the particles by one step, and their log-density with them."""
         step = self._step(state, frame, dt)
         log_f = None
@@ -121,7 +124,7 @@ class LandauTransport(Method):
             log_f = state.log_f - self._log_det(state, frame, step.at, dt)
         return unchecked_state(step.v, state.t + dt, state.get("weight"), log_f)
 
-    def _step(self, state: Data, frame: Frame, dt: float) -> Step:
+    def _step(self, state: Data, frame: Scored, dt: float) -> Step:
         weight = state.get("weight")
 
         def field(v: Tensor) -> Tensor:
@@ -132,7 +135,7 @@ class LandauTransport(Method):
 
         return INTEGRATORS[self.integrator](state.v, field, dt)
 
-    def _log_det(self, state: Data, frame: Frame, at: Tensor, dt: float) -> Tensor:
+    def _log_det(self, state: Data, frame: Scored, at: Tensor, dt: float) -> Tensor:
         """Logarithm of the determinant of the step, or its first order in dt."""
         assert frame.jac_s is not None
         by_v, by_s = self.drift.partials(at, frame.s, batch=frame.batch, weight=state.get("weight"))
@@ -155,7 +158,7 @@ class LandauTransport(Method):
             return eye + dt * (by_v + by_s), None
         return eye + dt * (0.5 * by_v + by_s), eye - 0.5 * dt * by_v
 
-    def step_jacobian(self, state: Data, frame: Frame, dt: float) -> Callable[[Tensor], Tensor]:
+    def step_jacobian(self, state: Data, frame: Scored, dt: float) -> Callable[[Tensor], Tensor]:
         r"""The Jacobian :math:`\partial v_i' / \partial v_i` of a step as a function that can be differentiated.
 
         It maps the velocities of ``state`` in float64 to :math:`(N, d, d)`. A derivative of it is that for a particle

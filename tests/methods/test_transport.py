@@ -6,7 +6,7 @@ import pytest
 import torch
 from invariants import direct_sum, particles
 
-from graphlandau.methods import Frame, LandauTransport
+from graphlandau.methods import LandauTransport, Scored
 from graphlandau.problems import Anisotropic, Gaussian, Problem
 from graphlandau.state import particle_state
 
@@ -98,7 +98,7 @@ def test_a_step_is_the_drift(weighted):
     before, frame, after = step(Smooth(log_det="none"), -3.0, 0.1, weighted)
     weight = before.weight if weighted else torch.full((8,), 1 / 8, dtype=torch.float64)
     expected, _ = direct_sum(before.v, smooth_score(before.v), weight, -3.0, 0.5)
-    assert isinstance(frame, Frame)
+    assert isinstance(frame, Scored)
     assert torch.allclose(frame.drift, expected, rtol=1e-12)
     assert torch.allclose(after.v, before.v + 0.1 * expected, rtol=1e-12)
     assert after.t == pytest.approx(0.35)

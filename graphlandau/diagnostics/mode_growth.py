@@ -1,0 +1,136 @@
+"""Growth rate and frequency of a Fourier mode from its history."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.optimize import least_squares
+
+Series = NDArray[np.float64]
+
+__all__ = ["ModeGrowth", "mode_growth"]
+
+# A maximum counts if it stands this far above the noise; below it is noise.
+ABOVE_NOISE = 10.0
+# A mode grows if it becomes this much larger than in its first tenth; above this share of the largest value it
+# saturates.
+GROWN = 5.0
+SATURATES = 0.1
+# A growing mode beside one that oscillates.
+EXPONENTIALS = 3
+# An exponential is there if it is larger than rounding.
+PRESENT = 1e-10
+FEWEST_PEAKS = 3
+FEWEST_POINTS = 12
+
+
+@dataclass(frozen=True)
+class ModeGrowth:
+    r"""Fit of :math:`E_k \propto e^{\gamma t} \cos(\omega t + \varphi)`.
+
+    Attributes:
+        rate: :math:`\gamma`, of the amplitude; negative when damped.
+        frequency: :math:`\omega \ge 0`.
+        t_first: Begin of the time that was fitted.
+        t_last: End of it.
+        level: The envelope :math:`|E_k|` of the fit at ``t_first``.
+    """
+
+    rate: float
+    frequency: float
+    t_first: float
+    t_last: float
+    level: float
+
+
+def mode_growth(t: ArrayLike, mode: ArrayLike, noise: ArrayLike = 0.0) -> ModeGrowth | None:
+    r"""Fit rate and frequency of a mode that oscillates and decays, or grows.
+
+    The maxima of a damped oscillation lie on a line in :math:`\log |E_k|`. Between the second one (the start of the run
+    bends the first) and the last, for as long as they fall and stay 10 times above ``noise``,
+    :math:`e^{\gamma t} (a \cos \omega t + b \sin \omega t)` is fitted by least squares. Of a mode that grows at least
+    fivefold, the history up to a tenth of its largest value, where it saturates, is taken apart into three exponentials
+    (a matrix pencil), one growing beside an oscillation; the one that is largest in the end is the mode.
+
+    Args:
+        t: Times at equal distances, ascending.
+        mode: Complex amplitude :math:`E_k` at these times.
+        noise: Level of the noise of the particles, one for all times or one for each.
+
+    Returns:
+        The fit, ``None`` where there is neither: fewer than 3 maxima that fall, fewer than 12 points that grow.
+
+    Raises:
+        ValueError: If the two differ in shape.
+
+    Example:
+        >>> t = np.linspace(0, 20, 201)
+        >>> fit = mode_growth(t, np.exp(-0.15 * t) * np.cos(1.4 * t))
+        >>> round(fit.rate, 3), round(fit.frequency, 3)
+        (-0.15, 1.4)
+
+    Reference: Hua and Sarkar, IEEE Transactions on Acoustics, Speech, and Signal Processing 38, 814 (1990).
+    """
+    times, values = np.asarray(t, dtype=float), np.asarray(mode, dtype=complex)
+    if times.shape != values.shape or times.ndim != 1:
+        raise ValueError(f"'mode' must have the shape of 't', {times.shape} (got {values.shape})")
+    if not values.size or not np.isfinite(values).all() or not np.abs(values).max() > 0:
+        return None
+    start = np.abs(values[: max(1, len(values) // 10)]).max()
+    if np.abs(values).max() >= GROWN * start:
+        return _growing(times, values)
+    return _damped(times, values, np.broadcast_to(np.asarray(noise, dtype=float), times.shape))
+
+
+def _growing(t: Series, values: NDArray[np.complex128]) -> ModeGrowth | None:
+    """The exponential that is largest where the mode begins to saturate."""
+    size = np.abs(values)
+    last = int(np.argmax(size > SATURATES * size.max()))
+    if last < FEWEST_POINTS:
+        return None
+    history, dt = values[:last], t[1] - t[0]
+    windows = np.lib.stride_tricks.sliding_window_view(history, last // 3 + 1)
+    sizes, space = np.linalg.svd(windows)[1:]
+    space = space[: min(EXPONENTIALS, int((sizes > PRESENT * sizes[0]).sum()))].T
+    steps = np.linalg.eigvals(np.linalg.lstsq(space[:-1], space[1:], rcond=None)[0])
+    exponents = np.log(steps) / dt
+    since = t[:last] - t[last - 1]
+    parts = np.linalg.lstsq(np.exp(np.outer(since, exponents)), history, rcond=None)[0]
+    largest = int(np.argmax(np.abs(parts)))
+    rate, frequency = float(exponents[largest].real), abs(float(exponents[largest].imag))
+    if rate <= 0:
+        return None
+    # An oscillation needs a period to be told from growth alone.
+    frequency = frequency if frequency * (t[last - 1] - t[0]) > math.pi else 0.0
+    level = float(np.abs(parts[largest])) * math.exp(rate * since[0])
+    return ModeGrowth(rate, frequency, float(t[0]), float(t[last - 1]), level)
+
+
+def _damped(t: Series, values: NDArray[np.complex128], noise: Series) -> ModeGrowth | None:
+    """A damped oscillation between the second and the last of the falling maxima."""
+    size = np.abs(values)
+    inner = np.flatnonzero((size[1:-1] > size[:-2]) & (size[1:-1] >= size[2:])) + 1
+    kept: list[int] = []
+    for i in inner:
+        if (kept and size[i] >= size[kept[-1]]) or size[i] < ABOVE_NOISE * noise[i]:
+            break
+        kept.append(int(i))
+    if len(kept) < FEWEST_PEAKS:
+        return None
+    first, last = kept[1], kept[-1]
+    gap = (t[last] - t[first]) / (len(kept) - 2)
+    decay = math.log(size[last] / size[first]) / (t[last] - t[first])
+    since, history = t[first : last + 1] - t[first], values[first : last + 1] / size[first]
+
+    def misfit(x: Series) -> Series:
+        waves = np.exp(x[0] * since)[:, None] * np.stack([np.cos(x[1] * since), np.sin(x[1] * since)], axis=1)
+        rest = waves @ np.linalg.lstsq(waves, history, rcond=None)[0] - history
+        return np.concatenate([rest.real, rest.imag])
+
+    found = least_squares(misfit, [decay, math.pi / gap]).x
+    peaks = t[kept[1:]] - t[first]
+    level = float(np.exp(np.mean(np.log(size[kept[1:]]) - found[0] * peaks)))
+    return ModeGrowth(float(found[0]), abs(float(found[1])), float(t[first]), float(t[last]), level)
