@@ -20,11 +20,14 @@ from graphlandau.tables import write_csv
 
 __all__ = ["compare_runs", "final_numbers", "labels", "read_runs", "title"]
 
-# Arguments of a problem that are no more than defaults of the run.
-DEFAULTS = ("t_end", "dt", "particles", "bandwidth")
+# Arguments of a problem that are no more than defaults of the run, or say how particles represent the same density.
+DEFAULTS = ("t_end", "dt", "particles", "bandwidth", "cells", "loading")
 
 # Named wherever they differ; anything else only where these do not tell two runs apart.
 MAIN = (*GROUPS, "particles", "dt", "seed")
+
+# What a summary has of the field's mode beside the last row of metrics.
+FITTED = ("growth_rate", "frequency", "growth_rate_exact", "frequency_exact")
 
 
 def compare_runs(folders: Sequence[str | Path], out: str | Path) -> list[dict[str, Any]]:
@@ -148,7 +151,8 @@ def _text(value: Any) -> str:
 
 def final_numbers(label: str, run: RunRecord) -> dict[str, Any]:
     """Return what is known of a run at its last row of metrics; ``None`` where that row has no value."""
-    repeated = left_out(run.metrics)
+    # The square of the field is a number of its own, though its name ends like that of a component.
+    repeated = left_out(run.metrics) - {"e2"}
     last = {key: float(values[-1]) for key, values in run.metrics.items()}
     numbers = {key: value if np.isfinite(value) else None for key, value in last.items() if key not in repeated}
     return {
@@ -159,5 +163,6 @@ def final_numbers(label: str, run: RunRecord) -> dict[str, Any]:
         "t": last["t"],
         "finished": "yes" if run.summary else "no",
         **numbers,
+        **{key: run.summary[key] for key in FITTED if key in run.summary},
         "wall_seconds": run.summary.get("wall_seconds", last.get("wall_seconds")),
     }

@@ -22,11 +22,24 @@ MAIN_NUMBERS = {
     "energy_rel_drift": "energy drift",
     "wall_seconds": "seconds",
 }
+# For particles with positions, which are known by their kinetic energy.
+KINETIC_NUMBERS = {
+    "kl": "KL",
+    "kl_stderr": "std. error",
+    "drift_error": "drift error",
+    "free_energy": "free energy",
+    "e2": "field squared",
+    "growth_rate": "growth rate",
+    "growth_rate_exact": "theory",
+    "energy_rel_drift": "energy drift",
+    "wall_seconds": "seconds",
+}
 
 
 def main_numbers(row: Mapping[str, Any]) -> dict[str, Any]:
     """Return the few numbers of ``row`` that say how good a run is, by the names of their columns."""
-    return {name: row[key] for key, name in MAIN_NUMBERS.items() if row.get(key) is not None}
+    shown = KINETIC_NUMBERS if "kinetic" in row else MAIN_NUMBERS
+    return {name: row[key] for key, name in shown.items() if row.get(key) is not None}
 
 
 def columns(rows: Sequence[Mapping[str, Any]]) -> list[str]:

@@ -1,4 +1,4 @@
-"""Runs of one problem in one figure: errors, relaxation, entropy and conservation over time."""
+"""Runs of one problem in one figure: errors, relaxation, entropy, field and conservation over time."""
 
 from __future__ import annotations
 
@@ -14,10 +14,12 @@ from matplotlib.lines import Line2D
 
 from graphlandau.plotting.covariance import exact_covariance
 from graphlandau.plotting.entropy import exact_dissipation, exact_entropy
+from graphlandau.plotting.kinetic.relaxation import DRIFT_ERROR, exact_free_energy, exact_kl, honest_scale
 from graphlandau.plotting.run_record import RunRecord
 from graphlandau.plotting.style import EXACT, PALETTE, STYLE, time_axis, widen_decades
+from graphlandau.problems import KineticProblem
 
-__all__ = ["PANELS", "Panel", "draw_panel", "figure"]
+__all__ = ["KINETIC_PANELS", "PANELS", "Panel", "draw_panel", "figure", "panels_of"]
 
 # With the six colours: the lines of 24 runs. Dashes are left to the exact solution.
 _LINES = ("solid", (0, (1, 1.2)), (0, (6, 1.5, 1, 1.5)), (0, (6, 1.5, 1, 1.5, 1, 1.5)))
@@ -41,12 +43,16 @@ def _known(curve: tuple[np.ndarray, list[float]] | None) -> Curve | None:
 
 @dataclass(frozen=True)
 class Panel:
-    """One metric over time: its axis, whether that is logarithmic, and the exact curve where one is known."""
+    """One metric over time: its axis, whether that is logarithmic, and the exact curve where one is known.
+
+    ``error`` is the column of the standard error of a metric that is positive but may be estimated as negative.
+    """
 
     title: str
     y: str
     logarithmic: bool = True
     exact: Callable[[RunRecord], Curve | None] = lambda run: None
+    error: str | None = None
 
 
 PANELS = {
@@ -64,6 +70,34 @@ PANELS = {
     ),
     "energy_rel_drift": Panel("Energy drift", r"$|E(t) - E(t_0)| \, / \, E(t_0)$"),
 }
+
+KINETIC_PANELS = {
+    "kl": Panel(
+        "Distance from equilibrium (KL)",
+        r"$\int f \; \log (f / f_\infty)$",
+        logarithmic=False,
+        exact=exact_kl,
+        error="kl_stderr",
+    ),
+    "free_energy": Panel(
+        "Free energy", r"$F = $ energy $+ \; T_0 \int f \; \log \, f$", logarithmic=False, exact=exact_free_energy
+    ),
+    "drift_error": Panel("Error of the control", DRIFT_ERROR),
+    "mode_amplitude": Panel("Mode of the field", "$|E_k|$"),
+    "e2": Panel("Square of the field", r"$\int |E|^2 \, dx$"),
+    "energy": Panel("Energy", "kinetic, of the field and potential", logarithmic=False),
+    "energy_rel_drift": PANELS["energy_rel_drift"],
+}
+# Without collisions the entropy stands still, and the drift says more of the energy.
+_OF_COLLISIONS = {"kl", "free_energy", "energy"}
+
+
+def panels_of(runs: Mapping[str, RunRecord]) -> dict[str, Panel]:
+    """Return the panels for runs of one problem: :data:`KINETIC_PANELS` for particles with positions."""
+    problem = next(iter(runs.values())).problem
+    if not isinstance(problem, KineticProblem):
+        return PANELS
+    return {name: p for name, p in KINETIC_PANELS.items() if problem.epsilon > 0 or name not in _OF_COLLISIONS}
 
 
 def _curve(run: RunRecord, name: str, panel: Panel) -> Curve | None:
@@ -86,10 +120,10 @@ def draw_panel(
     Args:
         ax: Where.
         runs: Runs of one problem by their labels.
-        name: One of :data:`PANELS`.
+        name: One of :func:`panels_of` the runs.
         looks: How the line of each is drawn. Unless given, earlier ones are wider, so that one below another is seen.
     """
-    panel = PANELS[name]
+    panel = panels_of(runs)[name]
     widths = np.linspace(2.4, 1.5, len(runs))
     given = looks or [{"linewidth": width, **_style(k)} for k, width in enumerate(widths)]
     for (label, run), look in zip(runs.items(), given, strict=True):
@@ -104,6 +138,10 @@ def draw_panel(
     time_axis(ax, longest.time_span, panel.y, panel.title)
     if panel.logarithmic:
         widen_decades(ax)
+    errors = [e for run in runs.values() if panel.error and (e := run.series(panel.error)) is not None]
+    if errors:
+        drawn = np.concatenate([np.asarray(line.get_ydata(), dtype=float) for line in ax.get_lines()])
+        honest_scale(ax, drawn.min(), drawn.max(), min(float(e[1].min()) for e in errors))
 
 
 def _style(k: int) -> dict[str, Any]:
@@ -124,8 +162,10 @@ def figure(runs: Mapping[str, RunRecord], title: str) -> Figure:
     most = len(_LINES) * len(PALETTE)
     if len(runs) > most:
         raise ValueError(f"'run_dir' must be at most {most} runs, the lines that can be told apart (got {len(runs)})")
-    found = [n for n, panel in PANELS.items() if any(_curve(run, n, panel) is not None for run in runs.values())]
-    columns = min(3, max(1, len(found)))
+    found = [
+        n for n, panel in panels_of(runs).items() if any(_curve(run, n, panel) is not None for run in runs.values())
+    ]
+    columns = 2 if len(found) == 4 else min(3, max(1, len(found)))
     rows = -(-len(found) // columns)
     handles = [Line2D([], [], label=label.replace("$", r"\$"), **_style(k)) for k, label in enumerate(runs)]
     per_line = max(1, min(4, 150 * columns // 3 // (8 + max(map(len, runs)))))

@@ -18,10 +18,14 @@ from graphlandau.plotting import (
     particles,
     score,
 )
+from graphlandau.plotting.kinetic import conservation as kinetic_conservation
+from graphlandau.plotting.kinetic import field, marginals, phase_space, relaxation
+from graphlandau.plotting.kinetic import overview as kinetic_overview
 from graphlandau.plotting.run_record import RunRecord
 from graphlandau.plotting.style import STYLE, save
+from graphlandau.problems import KineticProblem
 
-__all__ = ["FIGURES", "plot_run"]
+__all__ = ["FIGURES", "KINETIC_FIGURES", "plot_run"]
 
 FIGURES: dict[str, Callable[[RunRecord], Figure | None]] = {
     "overview": overview.figure,
@@ -34,13 +38,23 @@ FIGURES: dict[str, Callable[[RunRecord], Figure | None]] = {
     "errors": errors.figure,
 }
 
+KINETIC_FIGURES: dict[str, Callable[[RunRecord], Figure | None]] = {
+    "overview": kinetic_overview.figure,
+    "phase_space": phase_space.figure,
+    "field": field.figure,
+    "relaxation": relaxation.figure,
+    "marginals": marginals.figure,
+    "conservation": kinetic_conservation.figure,
+}
+
 
 def plot_run(run_dir: Path) -> list[Path]:
     """Draw every figure that makes sense for a run into ``run_dir/figures`` and return the files.
 
-    Everything is read from the folder (``config.yaml``, ``metrics.csv``, ``snapshots.h5``), so a run can be
-    drawn while it goes on, after it was stopped, or on another machine. A figure whose data the run does not
-    have, for example errors without an exact solution, is left out.
+    These are :data:`KINETIC_FIGURES` for particles with positions, else :data:`FIGURES`. Everything is read from the
+    folder (``config.yaml``, ``metrics.csv``, ``snapshots.h5``), so a run can be drawn while it goes on, after it was
+    stopped, or on another machine. A figure whose data the run does not have, for example errors without an exact
+    solution, is left out.
 
     Raises:
         ValueError: If ``run_dir`` is no run folder, or its problem cannot be built.
@@ -49,7 +63,8 @@ def plot_run(run_dir: Path) -> list[Path]:
     folder = run.path / "figures"
     folder.mkdir(exist_ok=True)
     files = []
-    for name, draw in FIGURES.items():
+    figures = KINETIC_FIGURES if isinstance(run.problem, KineticProblem) else FIGURES
+    for name, draw in figures.items():
         with matplotlib.rc_context(STYLE):
             figure = draw(run)
         if figure is not None:

@@ -16,7 +16,7 @@ import yaml
 from jsonargparse import ArgumentParser
 from torch import Tensor
 
-from graphlandau.problems import Problem
+from graphlandau.problems import InitialValueProblem, KineticProblem
 
 __all__ = ["RunRecord", "Snapshot"]
 
@@ -67,10 +67,10 @@ class RunRecord:
             raise ValueError(f"'run_dir' must hold a readable summary.json ({file}: {error})") from error
 
     @cached_property
-    def problem(self) -> Problem:
-        """The problem of the run, rebuilt from its ``class_path`` and ``init_args``."""
+    def problem(self) -> Any:
+        """The problem of the run, of whatever kind, rebuilt from its ``class_path`` and ``init_args``."""
         parser = ArgumentParser(exit_on_error=False)
-        parser.add_argument("--problem", type=Problem)
+        parser.add_argument("--problem", type=InitialValueProblem)
         try:
             parsed = parser.parse_object({"problem": self.config["problem"]})
             return parser.instantiate(parsed)["problem"]
@@ -133,17 +133,24 @@ class RunRecord:
 
     def snapshot(self, index: int) -> Snapshot:
         """Read the snapshot of that place in time order (negative from the end)."""
+        t, step, tensors = self.tensors(index)
+        return Snapshot(t, step, tensors["v"], tensors["s"], tensors.get("log_f"))
+
+    def tensors(self, index: int) -> tuple[float, int, dict[str, Tensor]]:
+        """Read time, step and all tensors of the snapshot of that place, float64."""
         with self._open() as file:
             group = file[self._groups[index]]
-            t, step = float(group.attrs["t"]), int(group.attrs["step"])
-            log_f = _float64(group["log_f"]) if "log_f" in group else None
-            return Snapshot(t, step, _float64(group["v"]), _float64(group["s"]), log_f)
+            tensors = {str(key): _float64(group[key]) for key in group}
+            return float(group.attrs["t"]), int(group.attrs["step"]), tensors
 
     def snapshots(self, count: int) -> list[Snapshot]:
-        """Read at most ``count`` snapshots: first, last, and those nearest to equal steps of time between."""
+        """Read the snapshots at :meth:`places`."""
+        return [self.snapshot(index) for index in self.places(count)]
+
+    def places(self, count: int) -> list[int]:
+        """Return places of at most ``count`` snapshots: first, last, and those nearest to equal steps between."""
         wanted = np.linspace(self.times[0], self.times[-1], count)
-        nearest = {int(np.abs(self.times - t).argmin()) for t in wanted}
-        return [self.snapshot(index) for index in sorted(nearest)]
+        return sorted({int(np.abs(self.times - t).argmin()) for t in wanted})
 
     @cached_property
     def half_width(self) -> float:
@@ -156,11 +163,13 @@ class RunRecord:
     @cached_property
     def title(self) -> str:
         """What was run, in one line."""
-        named = [self.summary.get(key) for key in ("problem", "method", "score")]
+        named = [self.summary.get(key) for key in ("problem", "method", "score", "control")]
         with self._open() as file:
             named[0] = named[0] or str(file.attrs.get("problem", type(self.problem).__name__))
-        n, d = self.snapshot(0).v.shape
-        return " · ".join([str(name) for name in named if name] + [f"{n:,} particles", f"$d = {d}$"])
+            n, d = file[self._groups[0]]["v"].shape
+        kinetic = isinstance(self.problem, KineticProblem)
+        dimensions = f"{self.problem.d_x}D{d}V" if kinetic else f"$d = {d}$"
+        return " · ".join([str(name) for name in named if name] + [f"{n:,} particles", dimensions])
 
 
 def _float64(dataset: Any) -> Tensor:

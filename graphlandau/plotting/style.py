@@ -18,11 +18,13 @@ __all__ = [
     "DPI",
     "EXACT",
     "NIGHT",
+    "NIGHT_MAP",
     "PALETTE",
     "REFERENCE",
     "SMOOTHED",
     "STYLE",
     "case_lines",
+    "headline",
     "legend",
     "legend_below",
     "save",
@@ -42,10 +44,11 @@ SMOOTHED: dict[str, Any] = {"color": "0.35", "linestyle": (0, (1, 1.3)), "linewi
 REFERENCE: dict[str, Any] = {"color": "0.55", "linestyle": (0, (6, 2, 1, 2)), "linewidth": 1.1, "zorder": 1.5}
 
 NIGHT = "#0d0b1a"
-# Starts well above the background, so that the last particle of the tail is still seen on it.
-DENSITY_MAP = LinearSegmentedColormap.from_list(
-    "density", ["#4b2a8c", "#8b2f97", "#cf3f7c", "#f4685c", "#fca65d", "#fde28a", "#fffde0"]
-)
+_GLOW = ("#4b2a8c", "#8b2f97", "#cf3f7c", "#f4685c", "#fca65d", "#fde28a", "#fffde0")
+# For particles: starts well above the background, so that the last particle of the tail is still seen on it.
+DENSITY_MAP = LinearSegmentedColormap.from_list("density", _GLOW)
+# For histograms: starts at the background, of which an empty bin is part.
+NIGHT_MAP = LinearSegmentedColormap.from_list("night", (NIGHT, "#251a52", *_GLOW))
 
 STYLE: Any = {
     "figure.dpi": DPI,
@@ -128,6 +131,13 @@ def legend_below(fig: Figure, ncols: int = 6) -> None:
     labelled = [ax.get_legend_handles_labels() for ax in fig.axes]
     entries = {label: handle for handles, labels in labelled for handle, label in zip(handles, labels, strict=True)}
     fig.legend(entries.values(), entries.keys(), loc="outside lower center", ncols=ncols)
+
+
+def headline(fig: Figure, text: str, size: float = 13.0) -> None:
+    """Write the title of ``fig`` from its left edge, smaller where it would not fit."""
+    # A character of this font is 0.58 of its size wide, on average.
+    widest = 72 * 0.98 * fig.get_figwidth() / (0.58 * len(text))
+    fig.suptitle(text, x=0.01, ha="left", fontsize=min(size, widest))
 
 
 def save(figure: Figure, path: Path) -> Path:

@@ -1,0 +1,74 @@
+"""Phase space in motion: a GIF of the histograms of all snapshots."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from PIL import Image
+
+from graphlandau.plotting.kinetic.histogram import phase_bins
+from graphlandau.plotting.kinetic.phase_snapshot import phase_snapshot
+from graphlandau.plotting.kinetic.phase_space import colour_norm, draw_histogram, draw_scale, draw_time
+from graphlandau.plotting.run_record import RunRecord
+from graphlandau.plotting.style import STYLE
+from graphlandau.validation import require_integer
+
+__all__ = ["animate_phase_space"]
+
+# Few colours, the same in all frames: a hundred frames of noisy particles then stay below 3 MB.
+_DPI = 96
+_COLOURS = 56
+# Viewers do not show more frames in a second.
+_FASTEST = 50
+
+
+def animate_phase_space(run: RunRecord, path: Path, *, frames_per_second: int = 12) -> Path:
+    r"""Write the histograms of :math:`(x_1, v_1)` at all snapshots of a run to the GIF ``path``.
+
+    Bins, view and colours are the same in all frames. The last one stays for two seconds, then it starts anew.
+
+    Raises:
+        ValueError: If ``frames_per_second`` is not in 1..50, or ``path`` does not end in ``.gif``.
+    """
+    require_integer("frames_per_second", frames_per_second, minimum=1)
+    if frames_per_second > _FASTEST:
+        raise ValueError(f"'frames_per_second' must be at most {_FASTEST} (got {frames_per_second})")
+    if Path(path).suffix != ".gif":
+        raise ValueError(f"'path' must end in .gif (got {path})")
+    with matplotlib.rc_context(STYLE):
+        frames = _frames(run)
+    # The colour bar has every colour, so the palette of one frame is that of all.
+    palette = frames[-1].quantize(_COLOURS)
+    first, *others = [frame.quantize(palette=palette, dither=Image.Dither.NONE) for frame in frames]
+    duration = 1000 // frames_per_second
+    durations = [duration] * len(others) + [2000]
+    first.save(path, save_all=True, append_images=others, duration=durations, loop=0, optimize=False)
+    return Path(path)
+
+
+def _frames(run: RunRecord) -> list[Image.Image]:
+    """Draw all frames."""
+    places = range(len(run.times))
+    bins = phase_bins(run, places)
+    densities = [bins.density(phase_snapshot(run, place)) for place in places]
+    fig = Figure(figsize=(5.4, 3.8), dpi=_DPI, layout="constrained")
+    canvas = FigureCanvasAgg(fig)
+    ax = fig.subplots()
+    norm = colour_norm(max(float(density.max()) for density in densities))
+    image = draw_histogram(ax, run, bins, phase_snapshot(run, 0), norm)
+    draw_scale(ax, run, image)
+    time = draw_time(ax, run.times[0])
+    fig.draw_without_rendering()
+    # Found once, so that nothing moves but the particles.
+    fig.set_layout_engine("none")
+    frames = []
+    for t, density in zip(run.times, densities, strict=True):
+        image.set_data(density.T)
+        time.set_text(f"$t = {t:.2f}$")
+        canvas.draw()
+        frames.append(Image.fromarray(np.asarray(canvas.buffer_rgba())[..., :3].copy()))
+    return frames

@@ -1,0 +1,114 @@
+"""The electric field of the particles: its square and its mode over time, and its profile."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from graphlandau.diagnostics import ModeGrowth, mode_growth
+from graphlandau.plotting.kinetic.phase_snapshot import phase_snapshots
+from graphlandau.plotting.run_record import RunRecord
+from graphlandau.plotting.style import (
+    EXACT,
+    PALETTE,
+    REFERENCE,
+    headline,
+    legend,
+    time_axis,
+    time_colours,
+    widen_decades,
+)
+
+__all__ = ["draw_mode", "draw_profile", "draw_square", "figure", "fitted_mode"]
+
+_FIT = {"color": PALETTE[1], "linewidth": 2.2, "zorder": 4}
+
+
+def fitted_mode(run: RunRecord) -> ModeGrowth | None:
+    """Return the fit of the mode in the metrics, ``None`` where it neither grows nor rings down."""
+    real, imaginary = run.series("mode_re"), run.series("mode_im")
+    return None if real is None or imaginary is None else mode_growth(real[0], real[1] + 1j * imaginary[1])
+
+
+def draw_square(ax: Axes, run: RunRecord) -> None:
+    r"""Draw :math:`\int |E|^2 dx`, twice the energy of the field, on a logarithmic axis."""
+    series = run.series("e2")
+    if series is not None:
+        ax.plot(*series, color=PALETTE[0], gid="e2")
+    time_axis(ax, run.time_span, r"$\int |E|^2 \, dx$", "Square of the field")
+    widen_decades(ax)
+
+
+def draw_mode(ax: Axes, run: RunRecord) -> None:
+    r"""Draw :math:`|E_k|` on a logarithmic axis, its fit, and the rate of linear theory through the fit's level."""
+    series = run.series("mode_amplitude")
+    if series is not None:
+        ax.plot(*series, color=PALETTE[0], gid="mode_amplitude", linewidth=1.5)
+    time_axis(ax, run.time_span, "$|E_k|$", _mode_title(run))
+    fit, rate = fitted_mode(run), run.problem.rate()
+    widen_decades(ax, above=0.0 if fit is None else 0.35)
+    if fit is None:
+        return
+    reach = ax.get_ylim()
+    t = np.array([fit.t_first, fit.t_last])
+    ax.plot(t, _line(fit, fit.rate, t), label=f"fit: {_numbers(fit.rate, fit.frequency)}", gid="fit", **_FIT)
+    if rate is not None:
+        t = np.linspace(*run.time_span, 201)
+        y = _line(fit, rate.real, t)
+        # Where the line leaves the picture it says nothing.
+        inside = (y >= reach[0]) & (y <= reach[1])
+        label = f"linear theory: {_numbers(rate.real, abs(rate.imag))}"
+        ax.plot(t[inside], y[inside], label=label, gid="theory", **EXACT)
+    ax.set_ylim(reach)
+
+
+def _line(fit: ModeGrowth, rate: float, t: np.ndarray) -> np.ndarray:
+    return fit.level * np.exp(rate * (t - fit.t_first))
+
+
+def _numbers(rate: float, frequency: float) -> str:
+    omega = f", $\\omega = {frequency:.4f}$" if frequency > 1e-9 else ""
+    return f"$\\gamma = {rate:.4f}$".replace("-", "{-}") + omega
+
+
+def _mode_title(run: RunRecord) -> str:
+    problem = run.problem
+    if problem.lengths is None:
+        return "Mode of the field"
+    return f"Mode $k = {2 * math.pi * problem.mode / problem.lengths[0]:.4g}$ of the field"
+
+
+def draw_profile(ax: Axes, run: RunRecord, count: int = 3) -> None:
+    """Draw the field along the first direction at some times, through the middle of the others."""
+    snapshots = [snapshot for snapshot in phase_snapshots(run, count) if snapshot.field is not None]
+    for colour, snapshot in zip(time_colours(len(snapshots)), snapshots, strict=True):
+        assert snapshot.field is not None
+        along = snapshot.field[..., 0]
+        along = along[(slice(None), *(n // 2 for n in along.shape[1:]))]
+        x = np.arange(len(along) + 1) * run.problem.lengths[0] / len(along)
+        # Node 0 once more at the far end of the box.
+        ax.plot(x, np.append(along, along[0]), color=colour, label=f"$t = {snapshot.t:.4g}$", gid="field")
+    ax.axhline(0, **REFERENCE)
+    ax.set(xlim=(0, run.problem.lengths[0]), ylabel="$E(x)$" if run.problem.d_x == 1 else "$E_1$")
+    ax.set_xlabel("$x$ (dimensionless)" if run.problem.d_x == 1 else "$x_1$ (dimensionless)")
+    ax.set_title("Field in space")
+    low, high = ax.get_ylim()
+    ax.set_ylim(low, high + 0.25 * (high - low))
+
+
+def figure(run: RunRecord) -> Figure | None:
+    """Field over time, its mode, and its profile; none without a field."""
+    if run.series("e2") is None:
+        return None
+    fig = Figure(figsize=(14.1, 4.2), layout="constrained")
+    square, mode, profile = fig.subplots(1, 3)
+    draw_square(square, run)
+    draw_mode(mode, run)
+    draw_profile(profile, run)
+    legend(mode, loc="upper left")
+    legend(profile, loc="upper center", ncols=3)
+    headline(fig, f"Electric field: {run.title}")
+    return fig
