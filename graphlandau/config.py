@@ -104,6 +104,9 @@ def _merge(sources: Sequence[Mapping[str, Any]]) -> tuple[dict[str, Choice], dic
                 choices[group] = choose(group, str(source[group]))
         for key, value in source.items():
             group, _, name = (f"method.{key}" if key in METHOD_OPTIONS else key).partition(".")
+            default = _default(group, choices) if name and group not in choices else None
+            if default is not None:
+                choices[group] = default
             if group not in GROUPS:
                 options[key] = value
             elif name and group in choices:
@@ -111,6 +114,14 @@ def _merge(sources: Sequence[Mapping[str, Any]]) -> tuple[dict[str, Choice], dic
             elif name:
                 raise ValueError(f"'{key}' needs a choice of {group} (got none; {suggest('', preset_names(group))})")
     return {group: choices[group] for group in GROUPS if group in choices}, options
+
+
+def _default(group: str, choices: Mapping[str, Choice]) -> Choice | None:
+    """Return what the chosen method takes of ``group`` unless another is chosen, ``None`` if it takes none."""
+    if "method" not in choices or group not in _parameters("method", choices["method"]):
+        return None
+    defaults = {"score": _method(choices).default_score, "flow": DEFAULT_FLOW, "control": DEFAULT_CONTROL}
+    return choose(group, defaults[group]) if group in defaults else None
 
 
 @dataclass
@@ -221,16 +232,17 @@ def compose(arguments: Mapping[str, list[str]]) -> RunConfig:
                     f"'{typed[0]}' is not a known key (got {options[typed[0]]!r}); did you mean '{group}'?"
                 )
             raise ValueError(f"'{group}' must be given (got none; {suggest('', preset_names(group))})")
-    defaults = {"score": _method(choices).default_score, "flow": DEFAULT_FLOW, "control": DEFAULT_CONTROL}
     reasons = {"score": "has a score of its own", "flow": "learns no flow", "control": "has no control"}
-    for group, default in defaults.items():
+    for group, reason in reasons.items():
         if group not in _parameters("method", choices["method"]):
             if group in command_line:
-                own = f"{choices['method'].label} {reasons[group]}"
+                own = f"{choices['method'].label} {reason}"
                 raise ValueError(f"'{group}' must not be given, {own} (got {command_line[group]!r})")
             choices.pop(group, None)
         elif group not in choices:
-            choices[group] = choose(group, default)
+            default = _default(group, choices)
+            assert default is not None  # the method takes one
+            choices[group] = default
     return _resolve({group: choices[group] for group in GROUPS if group in choices}, options)
 
 

@@ -325,7 +325,6 @@ REFUSALS = [
     ([*PINN, "--score", "closed_form"], r"'score' must map velocities \(N, 2\) and times .*ClosedFormScore failed"),
     ([*PINN, "--flow", "time_mlp", "--flow.widht", "9"], r"'flow.widht' is not .*did you mean 'flow.width'"),
     ([*PINN, "--flow", "time_mlp", "--flow.width", "0"], r"'flow.width' must be an integer >= 1 \(got 0\)"),
-    ([*PINN, "--flow.width", "9"], r"'flow.width' needs a choice of flow"),
     ([*PINN, "--method.iterations", "0"], r"'method.iterations' must be an integer >= 1 \(got 0\)"),
     ([*PINN, "--method.collocation_times", "0"], r"'method.collocation_times' must be an integer >= 1 \(got 0\)"),
     ([*PINN, "--method.training_particles", "1"], r"'method.training_particles' must be an integer >= 2 \(got 1\)"),

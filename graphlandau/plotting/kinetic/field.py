@@ -29,8 +29,10 @@ _FIT = {"color": PALETTE[1], "linewidth": 2.2, "zorder": 4}
 
 def fitted_mode(run: RunRecord) -> ModeGrowth | None:
     """Return the fit of the mode in the metrics, ``None`` where it neither grows nor rings down."""
-    real, imaginary = run.series("mode_re"), run.series("mode_im")
-    return None if real is None or imaginary is None else mode_growth(real[0], real[1] + 1j * imaginary[1])
+    real, imaginary, noise = (run.series(name) for name in ("mode_re", "mode_im", "mode_noise"))
+    if real is None or imaginary is None or noise is None:
+        return None
+    return mode_growth(real[0], real[1] + 1j * imaginary[1], noise[1])
 
 
 def draw_square(ax: Axes, run: RunRecord) -> None:

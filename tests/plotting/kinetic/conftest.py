@@ -54,7 +54,7 @@ def _row(problem: KineticProblem, t: float, step: int, rate: complex) -> dict[st
         row |= {"kl": 2 * decay - 1e-3, "kl_stderr": 2e-3}
     if problem.self_consistent:
         # E_k of b sin(kx) is -i b.
-        row |= {"mode_amplitude": abs(mode(rate, t)), "mode_re": 0.0, "mode_im": -mode(rate, t)}
+        row |= {"mode_amplitude": abs(mode(rate, t)), "mode_re": 0.0, "mode_im": -mode(rate, t), "mode_noise": 0.0}
     if problem.density(problem.t_end) is not None:
         row["drift_error"] = 0.01 * (1 + decay) if step else ""
     if problem.epsilon > 0:
