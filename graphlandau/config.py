@@ -232,7 +232,12 @@ def compose(arguments: Mapping[str, list[str]]) -> RunConfig:
                     f"'{typed[0]}' is not a known key (got {options[typed[0]]!r}); did you mean '{group}'?"
                 )
             raise ValueError(f"'{group}' must be given (got none; {suggest('', preset_names(group))})")
-    reasons = {"score": "has a score of its own", "flow": "learns no flow", "control": "has no control"}
+    own_score = issubclass(_method(choices).solves, Problem)
+    reasons = {
+        "score": "has a score of its own" if own_score else "takes no score",
+        "flow": "learns no flow",
+        "control": "has no control",
+    }
     for group, reason in reasons.items():
         if group not in _parameters("method", choices["method"]):
             if group in command_line:

@@ -62,11 +62,13 @@ class ControlFit:
         dtype = None if isinstance(model, SpanControl) else state.v.dtype
         self.model = model.to(state.v.device, dtype).eval()
         self.start = {key: x.clone() for key, x in self.model.state_dict().items()}
+        with torch.enable_grad():
+            trainable = self.model(state["pos"][:2], state.v[:2]).requires_grad
+        self.trained = trainable and not isinstance(model, SpanControl)
         self.descent = self._descent()
 
     def _descent(self) -> Descent | None:
-        trainable = any(p.requires_grad for p in self.model.parameters())
-        if isinstance(self.model, SpanControl) or not trainable:
+        if not self.trained:
             return None
         return Descent(self.model, self.learning_rate, self.minibatch, self.generator)
 

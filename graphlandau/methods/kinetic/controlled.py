@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch_geometric.data import Data
 
 from graphlandau.diagnostics import kinetic_energy, potential_energy
@@ -26,11 +26,16 @@ class ControlledTransport(KineticTransport):
     of steps, and with too few of them a run looks plausible and is wrong.
 
     Args:
-        fit: The control, and how it is fitted.
+        control: The field ``u``, or any ``nn.Module`` that maps :math:`(N, d_x), (N, d) \to (N, d)`.
         log_det: ``"exact"`` or ``"trace"``.
+        steps: Gradient steps per time step, for a control that is not solved for.
+        initial_steps: Gradient steps at the first time step.
+        warm_start: Whether a time step begins with the control of the one before.
+        learning_rate: Of Adam.
+        minibatch: Particles per gradient step; ``None`` takes all.
         map: Symplectic map: ``"verlet"``, ``"kick_drift"`` or ``"drift_kick"``.
         order: Order of the B-spline, 0 to 3.
-        cells: Cells of the grid in each direction; the problem's unless given.
+        cells: Cells in each direction; the problem's unless given.
         field: ``"poisson"`` or ``"ampere"``.
         seed: Seed of mini-batches.
 
@@ -41,17 +46,29 @@ class ControlledTransport(KineticTransport):
 
     def __init__(
         self,
-        fit: ControlFit,
+        control: nn.Module,
         *,
-        log_det: str,
-        map: str,
-        order: int,
-        cells: int | None,
-        field: str,
-        seed: int,
+        log_det: str = "exact",
+        steps: int = 50,
+        initial_steps: int = 1000,
+        warm_start: bool = True,
+        learning_rate: float = 1e-3,
+        minibatch: int | None = 2048,
+        map: str = "verlet",
+        order: int = 1,
+        cells: int | None = None,
+        field: str = "poisson",
+        seed: int = 0,
     ) -> None:
         super().__init__(map=map, order=order, cells=cells, field=field, seed=seed)
-        self.fit = fit
+        self.fit = ControlFit(
+            control,
+            steps=steps,
+            initial_steps=initial_steps,
+            warm_start=warm_start,
+            learning_rate=learning_rate,
+            minibatch=minibatch,
+        )
         self.log_det = require_one_of("log_det", log_det, ("exact", "trace"))
         # Of the step that led to the state: what the metrics show beside it.
         self.change = {"collision_free_energy_change": 0.0, "map_energy_change": 0.0}

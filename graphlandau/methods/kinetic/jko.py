@@ -6,7 +6,6 @@ import torch
 from torch import nn
 from torch_geometric.data import Data
 
-from graphlandau.methods.kinetic.control_fit import ControlFit
 from graphlandau.methods.kinetic.controlled import ControlledTransport
 from graphlandau.methods.kinetic.transport import Forced
 from graphlandau.objectives import ControlObjective
@@ -69,19 +68,14 @@ class KineticJKO(ControlledTransport):
         seed: int = 0,
     ) -> None:
         super().__init__(
-            ControlFit(
-                control,
-                steps=steps,
-                initial_steps=initial_steps,
-                warm_start=warm_start,
-                learning_rate=learning_rate,
-                minibatch=minibatch,
-            ),
+            control,
             log_det=log_det,
+            steps=steps,
+            initial_steps=initial_steps,
+            warm_start=warm_start,
+            learning_rate=learning_rate,
+            minibatch=minibatch,
             map=map,
-            order=1,
-            cells=None,
-            field="poisson",
             seed=seed,
         )
         self.form = require_one_of("form", form, ("split", "joint"))
@@ -90,7 +84,7 @@ class KineticJKO(ControlledTransport):
         """Refuse a field of the particles' own; the rest as every control."""
         if problem.self_consistent:
             raise ValueError(
-                f"'method' must be pic_jko, vlasov or langevin for the field of {problem.name} (got kinetic_jko)"
+                f"'method' must be pic_jko for {problem.name}, which has a field of its own (got kinetic_jko)"
             )
         if self.form == "joint" and problem.potential is None:
             raise ValueError(f"'form' must be 'split' without a potential (got {self.form!r})")

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch_geometric.data import Data
 
-from graphlandau.methods.kinetic.transport import KineticTransport
+from graphlandau.methods.kinetic.transport import Forced, KineticTransport
 from graphlandau.validation import require_one_of
 
 __all__ = ["Langevin"]
@@ -55,14 +55,17 @@ class Langevin(KineticTransport):
         """No: the noise is not a map of the velocities."""
         return False
 
+    def evaluate(self, state: Data, dt: float | None = None) -> Forced:
+        """Force and field; a time step at which Euler-Maruyama is unstable is refused."""
+        if dt is not None and self.noise == "euler_maruyama" and self.problem.epsilon * dt >= 2:
+            limit = f"2 / epsilon = {2 / self.problem.epsilon:g}"
+            raise ValueError(f"'dt' must be below {limit} for Euler-Maruyama (got {dt:g})")
+        return super().evaluate(state, dt)
+
     def collide(self, state: Data, x: Tensor, v: Tensor, field: Tensor | None, dt: float) -> dict[str, Tensor]:
         """Drag and noise."""
         strength = self.problem.epsilon * dt
         if self.noise == "euler_maruyama":
-            if strength >= 2:
-                raise ValueError(
-                    f"'dt' must be below 2 / epsilon = {2 / self.problem.epsilon:g} for Euler-Maruyama (got {dt:g})"
-                )
             keep, variance = 1 - strength, 2 * strength
         else:
             keep, variance = math.exp(-strength), -math.expm1(-2 * strength)

@@ -6,7 +6,6 @@ import torch
 from torch import nn
 from torch_geometric.data import Data
 
-from graphlandau.methods.kinetic.control_fit import ControlFit
 from graphlandau.methods.kinetic.controlled import ControlledTransport
 from graphlandau.methods.kinetic.transport import Forced
 from graphlandau.problems import KineticProblem
@@ -70,15 +69,13 @@ class PICJKO(ControlledTransport):
         seed: int = 0,
     ) -> None:
         super().__init__(
-            ControlFit(
-                control,
-                steps=steps,
-                initial_steps=initial_steps,
-                warm_start=warm_start,
-                learning_rate=learning_rate,
-                minibatch=minibatch,
-            ),
+            control,
             log_det=log_det,
+            steps=steps,
+            initial_steps=initial_steps,
+            warm_start=warm_start,
+            learning_rate=learning_rate,
+            minibatch=minibatch,
             map=map,
             order=order,
             cells=cells,
@@ -93,7 +90,7 @@ class PICJKO(ControlledTransport):
         """Refuse a problem without a field; the rest as every control."""
         if not problem.self_consistent:
             raise ValueError(
-                f"'method' must be kinetic_jko or langevin for {problem.name}, which has no field (got pic_jko)"
+                f"'method' must be kinetic_jko for {problem.name}, which has no field of its own (got pic_jko)"
             )
         super().prepare(state, problem)
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from torch import Tensor, nn
+from torch import Tensor
 
-from graphlandau.methods.kinetic.control_fit import ControlFit
 from graphlandau.methods.kinetic.controlled import ControlledTransport
 from graphlandau.objectives import ControlObjective
 
@@ -39,39 +38,6 @@ class KineticSBTM(ControlledTransport):
 
     Reference: arXiv:2603.23901, Eq. (35), one time step at a time.
     """
-
-    def __init__(
-        self,
-        control: nn.Module,
-        *,
-        log_det: str = "exact",
-        steps: int = 50,
-        initial_steps: int = 1000,
-        warm_start: bool = True,
-        learning_rate: float = 1e-3,
-        minibatch: int | None = 2048,
-        map: str = "verlet",
-        order: int = 1,
-        cells: int | None = None,
-        field: str = "poisson",
-        seed: int = 0,
-    ) -> None:
-        super().__init__(
-            ControlFit(
-                control,
-                steps=steps,
-                initial_steps=initial_steps,
-                warm_start=warm_start,
-                learning_rate=learning_rate,
-                minibatch=minibatch,
-            ),
-            log_det=log_det,
-            map=map,
-            order=order,
-            cells=cells,
-            field=field,
-            seed=seed,
-        )
 
     def objective(self, v: Tensor, dt: float) -> ControlObjective:
         """The implicit score-matching loss in the control, whatever ``dt``."""

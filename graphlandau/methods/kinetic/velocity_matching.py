@@ -8,7 +8,6 @@ import torch
 from torch import Tensor, nn
 from torch_geometric.data import Data
 
-from graphlandau.methods.kinetic.control_fit import ControlFit
 from graphlandau.methods.kinetic.controlled import ControlledTransport
 from graphlandau.methods.kinetic.transport import Forced
 from graphlandau.objectives import ControlObjective
@@ -72,30 +71,19 @@ class VelocityMatching(ControlledTransport):
         seed: int = 0,
     ) -> None:
         super().__init__(
-            ControlFit(
-                control,
-                steps=steps,
-                initial_steps=initial_steps,
-                warm_start=warm_start,
-                learning_rate=learning_rate,
-                minibatch=minibatch,
-            ),
+            control,
             log_det=log_det,
-            map="drift_kick",
-            order=order,
-            cells=cells,
-            field="poisson",
-            seed=seed,
-        )
-        other = copy.deepcopy(control) if isinstance(control, nn.Module) else control
-        self.fit_x = ControlFit(
-            other,
             steps=steps,
             initial_steps=initial_steps,
             warm_start=warm_start,
             learning_rate=learning_rate,
             minibatch=minibatch,
+            map="drift_kick",
+            order=order,
+            cells=cells,
+            seed=seed,
         )
+        self.fit_x = copy.deepcopy(self.fit)
 
     def prepare(self, state: Data, problem: KineticProblem) -> None:
         """Prepare both fields."""
