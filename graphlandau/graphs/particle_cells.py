@@ -155,10 +155,9 @@ def _part(pos: Tensor, grid: Grid, order: int) -> Stencil:
 def _nodes(first: Tensor, order: int, grid: Grid, axis: int) -> Tensor:
     """The ``order + 1`` nodes from ``first`` on, ``(order + 1, N)``; a periodic box continues at its other end."""
     n = grid.shape[axis]
-    if grid.periodic:
-        first = first - n * torch.floor(first / n)
+    # The remainder of whole numbers is exact, however far outside the box they are.
+    first = torch.remainder(first, n) if grid.periodic else first
     index = first.to(torch.int64) + torch.arange(order + 1, device=first.device)[:, None]
-    # first may be n, by rounding of the division.
     return torch.where(index >= n, index - n, index) if grid.periodic else index
 
 

@@ -152,3 +152,16 @@ def test_refuses_stencils_over_the_edge_of_a_bounded_box(order, interval):
 def test_refuses_bad_input(pos, order, text):
     with pytest.raises(ValueError, match=f"^{re.escape(text)}$"):
         particle_cells(pos, Grid(1.0, 4), order)
+
+
+@pytest.mark.parametrize(("dtype", "far"), [(torch.float32, 1e9), (torch.float64, 1e20)])
+def test_positions_from_anywhere_find_their_nodes(dtype, far):
+    grid = Grid(3.0, 7)
+    pos = torch.tensor([[far], [-far], [0.3 * far]], dtype=dtype)
+    for order in range(4):
+        stencil = particle_cells(pos, grid, order)
+        (index,), (weight,) = stencil.index, stencil.weight
+        assert int(index.min()) >= 0
+        assert int(index.max()) < 7
+        # A partition of unity to rounding, also where positions have no digits left for the place in a cell.
+        torch.testing.assert_close(weight.sum(0), torch.ones(3, dtype=dtype))

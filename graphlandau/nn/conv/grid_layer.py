@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
+from torch.autograd import forward_ad
 from torch_geometric.nn import MessagePassing
 
 from graphlandau.fields.grid import Grid
@@ -52,6 +53,8 @@ class GridLayer(MessagePassing):
         """The stencil of ``pos``, or the one ``given`` if it fits."""
         if given is None:
             return particle_cells(pos, self.grid, self.order)
+        if not isinstance(given, Stencil):
+            raise ValueError(f"'stencil' must be a Stencil (got {type(given).__name__})")
         if given.grid != self.grid or given.order != self.order or given.particles != pos.size(0):
             want = f"{pos.size(0)} particles at order {self.order} on {self.grid}"
             got = f"{given.particles} at order {given.order} on {given.grid}"
@@ -95,8 +98,10 @@ def collect(stencil: Stencil, field: Float[Tensor, "M q"]) -> Float[Tensor, "N q
 
 
 def _wants_gradient(*tensors: Tensor) -> bool:
-    """Whether autograd, and no function transform, will ask for derivatives of an operation on ``tensors``."""
+    """Whether reverse mode, and no function transform, will ask for derivatives of an operation on ``tensors``."""
     if not torch.is_grad_enabled() or not all(is_concrete(x) for x in tensors):
+        return False
+    if any(forward_ad.unpack_dual(x).tangent is not None for x in tensors):
         return False
     return any(x.requires_grad for x in tensors)
 
