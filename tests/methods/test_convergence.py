@@ -43,6 +43,7 @@ def test_order_in_time(problem, integrator):
     assert orders == pytest.approx([1.0] * 3, abs=0.15)
 
 
+@pytest.mark.slow
 def test_covariance_error_falls_with_the_root_of_the_number_of_particles():
     """RMS over 20 samples of the distance from the exact covariance, N = 100 to 6400."""
     problem, sizes = BKW(2), [100, 400, 1600, 6400]

@@ -430,6 +430,7 @@ def trajectory_errors(iterations):
     return [float((v - exact).square().sum() / exact.square().sum()) for v in (trained.flow.at(v0, 5.0), v0)]
 
 
+@pytest.mark.slow
 def test_a_short_training_follows_bkw():
     """Measured 0.0060 against 0.0129 of particles at rest: half of it."""
     learned, at_rest = trajectory_errors(400)

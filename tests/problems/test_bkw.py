@@ -187,7 +187,7 @@ def test_times_before_the_first_are_refused():
         BKWDensity(2, 1.1)
 
 
-@pytest.mark.parametrize(("d", "t_end"), [(2, 2.0), (3, 6.5)])
+@pytest.mark.parametrize(("d", "t_end"), [(2, 2.0), pytest.param(3, 6.5, marks=pytest.mark.slow)])
 def test_characteristics_follow_the_exact_drift(d, t_end):
     """Against Runge-Kutta steps along f U / f, with f U by quadrature."""
     problem = BKW(d=d)
