@@ -146,5 +146,9 @@ def force_of(problem: KineticProblem, *, field: str, cells: int | None, order: i
             raise ValueError(
                 f"'cells' must not be given for {problem.name}, which has no field of its own (got {cells})"
             )
+        if field != "poisson":
+            raise ValueError(
+                f"'field' must not be given for {problem.name}, which has no field of its own (got {field!r})"
+            )
         return ExternalForce(problem)
     return (AmpereForce if field == "ampere" else PoissonForce)(problem, cells, order)
