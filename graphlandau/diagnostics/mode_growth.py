@@ -51,7 +51,8 @@ def mode_growth(t: ArrayLike, mode: ArrayLike, noise: ArrayLike = 0.0) -> ModeGr
 
     The maxima of a damped oscillation lie on a line in :math:`\log |E_k|`. Between the second one (the start of the run
     bends the first) and the last, for as long as they fall and stay 10 times above ``noise``,
-    :math:`e^{\gamma t} (a \cos \omega t + b \sin \omega t)` is fitted by least squares. Of a mode that grows at least
+    :math:`e^{\gamma t} (a e^{i \omega_1 t} + b e^{i \omega_2 t})` is fitted by least squares (for a plasma at rest
+    :math:`\omega_2 = -\omega_1`); the frequency is the larger of both. Of a mode that grows at least
     fivefold, the history up to a tenth of its largest value, where it saturates, is taken apart into three exponentials
     (a matrix pencil), one growing beside an oscillation; the one that is largest in the end is the mode.
 
@@ -91,12 +92,7 @@ def _growing(t: Series, values: NDArray[np.complex128]) -> ModeGrowth | None:
     last = int(np.argmax(size > SATURATES * size.max()))
     if last < FEWEST_POINTS:
         return None
-    history, dt = values[:last], t[1] - t[0]
-    windows = np.lib.stride_tricks.sliding_window_view(history, last // 3 + 1)
-    sizes, space = np.linalg.svd(windows)[1:]
-    space = space[: min(EXPONENTIALS, int((sizes > PRESENT * sizes[0]).sum()))].T
-    steps = np.linalg.eigvals(np.linalg.lstsq(space[:-1], space[1:], rcond=None)[0])
-    exponents = np.log(steps) / dt
+    history, exponents = values[:last], _exponents(values[:last], t[1] - t[0], EXPONENTIALS)
     since = t[:last] - t[last - 1]
     parts = np.linalg.lstsq(np.exp(np.outer(since, exponents)), history, rcond=None)[0]
     largest = int(np.argmax(np.abs(parts)))
@@ -121,16 +117,26 @@ def _damped(t: Series, values: NDArray[np.complex128], noise: Series) -> ModeGro
     if len(kept) < FEWEST_PEAKS:
         return None
     first, last = kept[1], kept[-1]
-    gap = (t[last] - t[first]) / (len(kept) - 2)
-    decay = math.log(size[last] / size[first]) / (t[last] - t[first])
     since, history = t[first : last + 1] - t[first], values[first : last + 1] / size[first]
+    begin = _exponents(history, t[1] - t[0], 2)
+    if len(begin) < 2:
+        return None
 
     def misfit(x: Series) -> Series:
-        waves = np.exp(x[0] * since)[:, None] * np.stack([np.cos(x[1] * since), np.sin(x[1] * since)], axis=1)
+        waves = np.exp(np.outer(since, x[0] + 1j * x[1:]))
         rest = waves @ np.linalg.lstsq(waves, history, rcond=None)[0] - history
         return np.concatenate([rest.real, rest.imag])
 
-    found = least_squares(misfit, [decay, math.pi / gap]).x
+    found = least_squares(misfit, [begin.real.mean(), *begin.imag]).x
     peaks = t[kept[1:]] - t[first]
     level = float(np.exp(np.mean(np.log(size[kept[1:]]) - found[0] * peaks)))
-    return ModeGrowth(float(found[0]), abs(float(found[1])), float(t[first]), float(t[last]), level)
+    return ModeGrowth(float(found[0]), float(np.abs(found[1:]).max()), float(t[first]), float(t[last]), level)
+
+
+def _exponents(history: NDArray[np.complex128], dt: float, count: int) -> NDArray[np.complex128]:
+    """At most ``count`` exponents of a sum of exponentials, by a matrix pencil."""
+    windows = np.lib.stride_tricks.sliding_window_view(history, len(history) // 3 + 1)
+    sizes, space = np.linalg.svd(windows)[1:]
+    space = space[: min(count, int((sizes > PRESENT * sizes[0]).sum()))].T
+    steps = np.linalg.eigvals(np.linalg.lstsq(space[:-1], space[1:], rcond=None)[0]).astype(complex)
+    return np.asarray(np.log(steps) / dt, dtype=complex)

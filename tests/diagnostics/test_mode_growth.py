@@ -16,6 +16,14 @@ def test_a_damped_wave_is_measured(rate, frequency):
     assert fit.frequency == pytest.approx(frequency, rel=1e-5)
 
 
+def test_the_rate_does_not_depend_on_the_motion_of_the_plasma():
+    rest = (1 + 2j) * np.exp(-0.15 * T) * np.cos(1.4 * T + 0.3)
+    fits = [mode_growth(T, rest * np.exp(-0.5j * u * T)) for u in (0.0, 1.0)]
+    assert [fit.rate for fit in fits] == pytest.approx([-0.15] * 2, rel=1e-5)
+    # The frequency of the faster of the two waves is shifted by k u.
+    assert [fit.frequency for fit in fits] == pytest.approx([1.4, 1.9], rel=1e-5)
+
+
 def test_exponential_growth_up_to_saturation_is_measured():
     grown = 1e-3 * np.exp(0.45 * T)
     fit = mode_growth(T, -1j * grown / np.sqrt(1 + (grown / 2) ** 2))  # saturates at 2
