@@ -197,7 +197,7 @@ def _execute(simulation: Simulation, config: RunConfig, new_in: Path | None = No
         where = f"at step {simulation.step} of {simulation.steps}"
         return _fail(f"interrupted {where}; continue with: {resume}", 130)
     except ValueError as error:
-        if simulation.rows:
+        if simulation.rows and not (new_in is not None and simulation.step == 0):
             return _fail(f"{error} (at step {simulation.step} of {simulation.steps}); once cured: {resume}", 1)
         if new_in is not None and not folder.training.exists():
             folder.discard()

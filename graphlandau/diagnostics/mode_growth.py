@@ -23,7 +23,7 @@ SATURATES = 0.1
 EXPONENTIALS = 3
 # An exponential is there if it is larger than rounding.
 PRESENT = 1e-10
-FEWEST_PEAKS = 3
+FEWEST_PEAKS = 4
 FEWEST_POINTS = 12
 
 
@@ -62,7 +62,7 @@ def mode_growth(t: ArrayLike, mode: ArrayLike, noise: ArrayLike = 0.0) -> ModeGr
         noise: Level of the noise of the particles, one for all times or one for each.
 
     Returns:
-        The fit, ``None`` where there is neither: fewer than 3 maxima that fall, fewer than 12 points that grow.
+        The fit, ``None`` where there is neither: fewer than 4 maxima that fall, fewer than 12 points that grow.
 
     Raises:
         ValueError: If the two differ in shape.

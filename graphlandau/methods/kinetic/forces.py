@@ -142,13 +142,9 @@ def force_of(problem: KineticProblem, *, field: str, cells: int | None, order: i
     if cells is not None:
         require_integer("cells", cells, minimum=4)
     if not problem.self_consistent:
-        if cells is not None:
-            raise ValueError(
-                f"'cells' must not be given for {problem.name}, which has no field of its own (got {cells})"
-            )
-        if field != "poisson":
-            raise ValueError(
-                f"'field' must not be given for {problem.name}, which has no field of its own (got {field!r})"
-            )
+        for name, value, default in (("cells", cells, None), ("field", field, "poisson"), ("order", order, 1)):
+            if value != default:
+                which = f"{problem.name}, which has no field of its own"
+                raise ValueError(f"'{name}' must not be given for {which} (got {value!r})")
         return ExternalForce(problem)
     return (AmpereForce if field == "ampere" else PoissonForce)(problem, cells, order)

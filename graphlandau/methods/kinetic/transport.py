@@ -49,7 +49,8 @@ class KineticTransport(Method[KineticProblem, Forced]):
         map: Symplectic map, see :func:`~graphlandau.symplectic.symplectic_step`.
         order: Order of the B-spline by which charge is deposited and the field gathered; 1 is cloud in cell.
         cells: Cells of the grid in each direction; the problem's unless given.
-        field: ``"poisson"``, or ``"ampere"``: the field is moved on by the current, and solved for once, at the start.
+        field: ``"poisson"``, or ``"ampere"``: the field is moved on by the current, and solved for once, at the start;
+            its components are then on the faces between nodes, half a cell further.
         seed: Seed of every random choice of the method.
 
     Raises:

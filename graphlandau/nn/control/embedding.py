@@ -88,6 +88,10 @@ class PhaseEmbedding(nn.Module):
         along_v = nn.functional.pad(torch.eye(self.d), (self.position_width, 0))
         self.register_buffer("_along_v", along_v, persistent=False)
 
+    def with_harmonics(self, harmonics: int) -> PhaseEmbedding:
+        """The same embedding with so many harmonics."""
+        return PhaseEmbedding(self.d_x, self.d, self.lengths, self.wavelengths, harmonics)
+
     def forward(self, x: Float[Tensor, "N dx"], v: Float[Tensor, "N d"]) -> Float[Tensor, "N width"]:
         """Embedded positions, then velocities."""
         return torch.cat([self._waves(x)[0], v], dim=1)

@@ -48,6 +48,9 @@ class FeatureControl(SpanControl):
         num_features: Number of steps; ``None`` for 8 + 16 d.
         ridge: :math:`\lambda`, instead of the rule.
         seed: Seed of the features.
+        harmonics: Harmonics of the positions, instead of those of the embedding. One follows a density wave, a vortex
+        that winds
+            up has more.
 
     Raises:
         ValueError: If an argument is out of range.
@@ -65,8 +68,14 @@ class FeatureControl(SpanControl):
     solves: Tensor
 
     def __init__(
-        self, embedding: PhaseEmbedding, num_features: int | None = None, ridge: float | None = None, seed: int = 0
+        self,
+        embedding: PhaseEmbedding,
+        num_features: int | None = None,
+        ridge: float | None = None,
+        seed: int = 0,
+        harmonics: int | None = None,
     ) -> None:
+        embedding = embedding if harmonics is None else embedding.with_harmonics(harmonics)
         d = embedding.d
         q = 8 + 16 * d if num_features is None else require_integer("num_features", num_features, minimum=1)
         super().__init__(embedding, q * (1 + embedding.position_width))

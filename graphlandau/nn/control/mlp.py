@@ -29,6 +29,7 @@ class MLPControl(ControlModel):
         width: Units per hidden layer.
         depth: Number of hidden layers :math:`L`.
         activation: ``"silu"``, ``"softsign"`` or ``"tanh"``.
+        harmonics: Harmonics of the positions, instead of those of the embedding.
 
     Raises:
         ValueError: If a size is not a positive integer or ``activation`` is unknown.
@@ -44,8 +45,16 @@ class MLPControl(ControlModel):
     Reference: arXiv:2603.23901, Section 4.
     """
 
-    def __init__(self, embedding: PhaseEmbedding, width: int = 32, depth: int = 2, activation: str = "tanh") -> None:
+    def __init__(
+        self,
+        embedding: PhaseEmbedding,
+        width: int = 32,
+        depth: int = 2,
+        activation: str = "tanh",
+        harmonics: int | None = None,
+    ) -> None:
         super().__init__()
+        embedding = embedding if harmonics is None else embedding.with_harmonics(harmonics)
         self.embedding, self.d_x, self.d = embedding, embedding.d_x, embedding.d
         require_integer("width", width, minimum=1)
         require_integer("depth", depth, minimum=1)

@@ -14,14 +14,15 @@ from graphlandau.plotting.kinetic.histogram import phase_bins
 from graphlandau.plotting.kinetic.phase_snapshot import phase_snapshot
 from graphlandau.plotting.kinetic.phase_space import colour_norm, draw_histogram, draw_scale, draw_time
 from graphlandau.plotting.run_record import RunRecord
-from graphlandau.plotting.style import STYLE
+from graphlandau.plotting.style import NIGHT_MAP, STYLE
 from graphlandau.validation import require_integer
 
 __all__ = ["animate_phase_space"]
 
-# Few colours, the same in all frames: a hundred frames of noisy particles then stay below 3 MB.
+# Few colours, the same in all frames: a hundred frames of noisy particles then stay below 3 MB. They are equal steps of
+# the colour map, and greys for the text.
 _DPI = 96
-_COLOURS = 56
+_COLOURS, _GREYS = 56, 8
 # Viewers do not show more frames in a second.
 _FASTEST = 50
 
@@ -41,8 +42,10 @@ def animate_phase_space(run: RunRecord, path: Path, *, frames_per_second: int = 
         raise ValueError(f"'path' must end in .gif (got {path})")
     with matplotlib.rc_context(STYLE):
         frames = _frames(run)
-    # The colour bar has every colour, so the palette of one frame is that of all.
-    palette = frames[-1].quantize(_COLOURS)
+    palette = Image.new("P", (1, 1))
+    colours = NIGHT_MAP(np.linspace(0, 1, _COLOURS))[:, :3]
+    greys = np.repeat(np.linspace(0, 1, _GREYS)[:, None], 3, axis=1)
+    palette.putpalette([round(255 * float(x)) for x in np.concatenate([colours, greys]).ravel()])
     first, *others = [frame.quantize(palette=palette, dither=Image.Dither.NONE) for frame in frames]
     duration = 1000 // frames_per_second
     durations = [duration] * len(others) + [2000]

@@ -113,8 +113,10 @@ class KineticProblem(InitialValueProblem):
             raise ValueError(f"'lengths' must be the periods {initial.periods} of 'initial' (got {self.lengths})")
         self.potential = potential
         if potential is not None:
-            _require_potential(potential, self.lengths)
+            _require_potential(potential, self.d_x, self.lengths)
         self.mode = require_integer("mode", mode, minimum=1)
+        if not isinstance(self_consistent, bool):
+            raise ValueError(f"'self_consistent' must be true or false (got {self_consistent!r})")
         self.self_consistent = self_consistent
         self.cells = None if cells is None else require_integer("cells", cells, minimum=4)
         if self_consistent and (self.lengths is None or self.cells is None):
@@ -161,10 +163,13 @@ class KineticProblem(InitialValueProblem):
             f_\infty = \frac{1}{Z} e^{-\phi / T_0} \, N(0, T_0 I)
 
         in an external potential, and :math:`N(0, T_0 I) / |\Omega|` in a box without one. ``None`` where there is none:
-        no collisions and no potential, or nothing that confines. ``None`` too for a potential of several coordinates
+        no collisions and no potential, nothing that confines, or a
+        potential beside a field of the particles' own. ``None`` too for a potential of several coordinates
         that is not known to be a sum over them; override it there.
         """
         if self.potential is None and (self.lengths is None or self.epsilon == 0):
+            return None
+        if self.potential is not None and self.self_consistent:
             return None
         separable = self.potential is None or self.d_x == 1 or isinstance(self.potential, RippledWell)
         if not separable:
@@ -195,7 +200,8 @@ class KineticProblem(InitialValueProblem):
         own, in several dimensions of position, and for other than normal beams.
         """
         f = self.initial
-        if not self.self_consistent or self.epsilon > 0 or self.lengths is None or self.d_x > 1:
+        electrostatic = self.self_consistent and self.potential is None
+        if not electrostatic or self.epsilon > 0 or self.lengths is None or self.d_x > 1:
             return None
         if not isinstance(f, PhaseProduct) or not isinstance(f.v[0], NormalMixture):
             return None
@@ -220,10 +226,13 @@ class KineticProblem(InitialValueProblem):
         return f"{type(self).__name__}({', '.join(f'{key}={getattr(self, key)!r}' for key in keys)})"
 
 
-def _require_potential(potential: Potential, lengths: tuple[float, ...] | None) -> None:
+def _require_potential(potential: Potential, d_x: int, lengths: tuple[float, ...] | None) -> None:
     """Refuse what is no potential, or is not periodic on the box."""
     if not isinstance(potential, Potential):
         raise ValueError(f"'potential' must be a Potential (got {type(potential).__name__})")
+    shape = tuple(potential.value(torch.zeros(3, d_x, dtype=torch.float64)).shape)
+    if shape != (3,):
+        raise ValueError(f"'potential' must map (N, {d_x}) to (N,) (got {shape} for (3, {d_x}))")
     if lengths is None:
         return
     if isinstance(potential, RippledWell):
