@@ -23,10 +23,12 @@ class PICJKO(ControlledTransport):
         - T_0 \log \det(I + \Delta t \, \nabla_v u) \rangle
 
     The energy of the field does not depend on ``u``, so it is left out of the objective; particles weigh
-    :math:`m / N`. ``control_at="old"`` is the algorithm as it is printed: ``map="drift_kick"``, and the control at the
-    positions and velocities *before* the step, :math:`v' = v^* + \Delta t \, u(x, v)`. The determinant of that step is
-    :math:`\det(I + \Delta t \, u_v - \Delta t^2 u_x)`, which ``log_det="exact"`` takes; the printed formula, right to
-    :math:`O(\Delta t^2)`, is ``"trace"``.
+    :math:`m / N`. Where collisions are strong take ``map="drift_kick"``: particles then drift with velocities that
+    collisions have damped already, and fields fall at the right rate; with Störmer-Verlet they fall too fast by
+    :math:`\varepsilon \Delta t / 2`. ``control_at="old"`` is the algorithm as it is printed: ``map="drift_kick"``, and
+    the control at the positions and velocities *before* the step, :math:`v' = v^* + \Delta t \, u(x, v)`. The
+    determinant of that step is :math:`\det(I + \Delta t \, u_v - \Delta t^2 u_x)`, which ``log_det="exact"`` takes; the
+    printed formula, right to :math:`O(\Delta t^2)`, is ``"trace"``.
 
     Args:
         control: The field ``u``, or any ``nn.Module`` that maps :math:`(N, d_x), (N, d) \to (N, d)`.

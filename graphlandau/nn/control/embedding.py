@@ -31,6 +31,9 @@ class PhaseEmbedding(nn.Module):
         lengths: Period of each position (one number for all), or ``None`` where it is unbounded.
         wavelengths: Period of the structure in each unbounded position (one number for all), or ``None``.
         harmonics: Number of harmonics of each period and wavelength.
+        products: Whether unbounded directions with a wavelength have :math:`x_a^2` and :math:`x_a (\cos, \sin)(2 \pi
+        x_a /
+            \lambda_a)` too: waves whose size and phase change along ``x``.
 
     Shapes:
         - **x**: :math:`(N, d_x)`; **v**: :math:`(N, d)`; **output**: :math:`(N, w + d)` with ``w = position_width``
@@ -55,8 +58,10 @@ class PhaseEmbedding(nn.Module):
         lengths: float | Sequence[float | None] | None = None,
         wavelengths: float | Sequence[float | None] | None = None,
         harmonics: int = 1,
+        products: bool = False,
     ) -> None:
         super().__init__()
+        self.products = products
         self.d = require_integer("d", d, minimum=1)
         self.d_x = require_integer("d_x", d_x, minimum=1)
         if d_x > d:
@@ -64,7 +69,7 @@ class PhaseEmbedding(nn.Module):
         self.lengths = _periods("lengths", lengths, d_x)
         self.wavelengths = _periods("wavelengths", wavelengths, d_x)
         self.harmonics = require_integer("harmonics", harmonics, minimum=1)
-        # Of each column: the direction it depends on, its wavenumber, and whether it is x, a cosine or a sine.
+        # Of each column: the direction it depends on, its wavenumber, and what it is.
         self.columns: list[tuple[int, float, str]] = []
         for a, (length, wavelength) in enumerate(zip(self.lengths, self.wavelengths, strict=True)):
             if length is not None and wavelength is not None:
@@ -78,6 +83,9 @@ class PhaseEmbedding(nn.Module):
                 for h in range(1, self.harmonics + 1):
                     k = 2 * math.pi * h / period
                     self.columns += [(a, k, "cos"), (a, k, "sin")]
+            if products and wavelength is not None:
+                k = 2 * math.pi / wavelength
+                self.columns += [(a, 1.0, "x x"), (a, k, "x cos"), (a, k, "x sin")]
         self.position_width = len(self.columns)
         self.width = self.position_width + self.d
         # One where a column belongs to a direction: positions and velocities share their numbering.
@@ -90,7 +98,11 @@ class PhaseEmbedding(nn.Module):
 
     def with_harmonics(self, harmonics: int) -> PhaseEmbedding:
         """The same embedding with so many harmonics."""
-        return PhaseEmbedding(self.d_x, self.d, self.lengths, self.wavelengths, harmonics)
+        return PhaseEmbedding(self.d_x, self.d, self.lengths, self.wavelengths, harmonics, self.products)
+
+    def with_products(self) -> PhaseEmbedding:
+        """The same embedding with products of ``x`` and its waves."""
+        return PhaseEmbedding(self.d_x, self.d, self.lengths, self.wavelengths, self.harmonics, products=True)
 
     def forward(self, x: Float[Tensor, "N dx"], v: Float[Tensor, "N d"]) -> Float[Tensor, "N width"]:
         """Embedded positions, then velocities."""
@@ -114,13 +126,13 @@ class PhaseEmbedding(nn.Module):
         """Embedded positions and the derivative of each column in its own direction."""
         values, slopes = [], []
         for a, k, kind in self.columns:
-            if kind == "x":
-                values.append(x[:, a])
-                slopes.append(torch.ones_like(x[:, a]))
-                continue
-            cosine, sine = torch.cos(k * x[:, a]), torch.sin(k * x[:, a])
-            values.append(cosine if kind == "cos" else sine)
-            slopes.append(-k * sine if kind == "cos" else k * cosine)
+            at = x[:, a]
+            one, cosine, sine = torch.ones_like(at), torch.cos(k * at), torch.sin(k * at)
+            value, slope = {"x": (at, one), "cos": (cosine, -k * sine), "sin": (sine, k * cosine)}[kind.split()[-1]]
+            if kind.startswith("x "):
+                value, slope = at * value, value + at * slope
+            values.append(value)
+            slopes.append(slope)
         return torch.stack(values, dim=1), torch.stack(slopes, dim=1)
 
     def require_phase(

@@ -33,7 +33,8 @@ class FeatureControl(SpanControl):
 
     .. math:: \Phi = (r, y, 1) \cup \{ \tanh(a_j (n_j \cdot r - b_j)) \} \times \{1, y\}
 
-    in the whitened coordinates of :class:`SpanControl`. The directions :math:`n_j` are the axes in turn; every fourth
+    in the whitened coordinates of :class:`SpanControl`; in one direction of position its embedding has products. The
+    directions :math:`n_j` are the axes in turn; every fourth
     is random instead if :math:`d > 1`. Steepness :math:`a_j` is between 1 and 6, centres :math:`b_j` are normal with
     deviation 1.2, both evenly spread over the steps of an axis in random order. Dimensionless.
 
@@ -76,6 +77,8 @@ class FeatureControl(SpanControl):
         harmonics: int | None = None,
     ) -> None:
         embedding = embedding if harmonics is None else embedding.with_harmonics(harmonics)
+        # In more directions there would be too many functions.
+        embedding = embedding.with_products() if embedding.d_x == 1 else embedding
         d = embedding.d
         q = 8 + 16 * d if num_features is None else require_integer("num_features", num_features, minimum=1)
         super().__init__(embedding, q * (1 + embedding.position_width))
