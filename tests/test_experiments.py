@@ -303,3 +303,36 @@ def test_smoke_of_pinn_pm(name, count, script, tmp_path, monkeypatch):
         with (tmp_path / "certificates_density.csv").open(newline="") as file:
             for row in csv.DictReader(file):
                 assert float(row["trajectory"]) <= float(row["trajectory_bound"])
+
+
+KINETIC = "experiments/kinetic_jko"
+KINETIC_SCRIPTS = [*(f"figure_{k}" for k in range(1, 12)), "controls", "landau_damping", "as_printed"]
+
+
+@pytest.mark.parametrize("name", KINETIC_SCRIPTS)
+def test_the_first_runs_of_every_kinetic_script_can_be_built(name, script, tmp_path, monkeypatch):
+    asked = {}
+
+    def capture(runs, out, jobs=1):
+        asked.update(runs)
+        raise SystemExit
+
+    monkeypatch.setattr("graphlandau.study.run_sweep", capture)
+    monkeypatch.setattr(sys, "argv", [name, "--runs", str(tmp_path / "runs"), "--out", str(tmp_path / "out")])
+    module = script(KINETIC, name)
+    with pytest.raises(SystemExit):
+        module.main()
+    assert len(sweep_commands(asked, tmp_path / "runs")) == len(asked) >= 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["figure_1", "figure_5", "figure_9", "figure_11", "landau_damping", "controls"])
+def test_smoke_of_kinetic_jko(name, script, tmp_path, monkeypatch):
+    """A table and a picture."""
+    module = script(KINETIC, name)
+    monkeypatch.setattr(sys, "argv", [name, "--smoke", "--runs", str(tmp_path / "runs"), "--out", str(tmp_path)])
+    module.main()
+    with (tmp_path / f"{name}.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert rows
+    assert (tmp_path / f"{name}.png").stat().st_size > 10_000
