@@ -31,9 +31,8 @@ class PhaseEmbedding(nn.Module):
         lengths: Period of each position (one number for all), or ``None`` where it is unbounded.
         wavelengths: Period of the structure in each unbounded position (one number for all), or ``None``.
         harmonics: Number of harmonics of each period and wavelength.
-        products: Whether unbounded directions with a wavelength have :math:`x_a^2` and :math:`x_a (\cos, \sin)(2 \pi
-        x_a /
-            \lambda_a)` too: waves whose size and phase change along ``x``.
+        products: Whether unbounded directions with a wavelength have :math:`x_a^2` and :math:`x_a` times the first
+            harmonic too: waves whose size and phase change along ``x``.
 
     Shapes:
         - **x**: :math:`(N, d_x)`; **v**: :math:`(N, d)`; **output**: :math:`(N, w + d)` with ``w = position_width``
