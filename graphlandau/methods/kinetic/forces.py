@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from graphlandau.fields import Ampere, Grid, Poisson, Potential, conserving_current
+from graphlandau.fields.grid import FEWEST_CELLS
 from graphlandau.graphs import Stencil, particle_cells
 from graphlandau.nn.conv import Deposit, Gather
 from graphlandau.problems import KineticProblem
@@ -48,15 +49,12 @@ class ExternalForce(Force):
 
     def __init__(self, problem: KineticProblem) -> None:
         super().__init__(problem)
-        self.lengths = problem.lengths
+        # A grid only for its box.
+        self.box = None if problem.lengths is None else Grid(problem.lengths, FEWEST_CELLS)
 
     def wrap(self, pos: Tensor) -> Tensor:
         """Positions in [0, L), as they are in the whole space."""
-        if self.lengths is None:
-            return pos
-        lengths = torch.tensor(self.lengths, dtype=pos.dtype, device=pos.device)
-        inside = torch.remainder(pos, lengths)
-        return torch.where(inside >= lengths, torch.zeros_like(inside), inside)  # rounding reaches L itself
+        return pos if self.box is None else self.box.wrap(pos)
 
     def begin(self, pos: Tensor) -> tuple[Tensor, None]:
         """Force at ``pos``."""
@@ -137,10 +135,10 @@ def force_of(problem: KineticProblem, *, field: str, cells: int | None, order: i
     """Return the force that ``problem`` asks for.
 
     Raises:
-        ValueError: If ``cells`` is given where there is no grid, or is too small for one.
+        ValueError: If an option of the grid is given where there is none, or ``cells`` are too few.
     """
     if cells is not None:
-        require_integer("cells", cells, minimum=4)
+        require_integer("cells", cells, minimum=FEWEST_CELLS)
     if not problem.self_consistent:
         for name, value, default in (("cells", cells, None), ("field", field, "poisson"), ("order", order, 1)):
             if value != default:
