@@ -186,7 +186,7 @@ def test_order_in_tau(log_det, integrator):
         assert math.log2(gaps[0] / gaps[1]) == pytest.approx(1.0, abs=0.15)
 
 
-@LOG_DETS
+@pytest.mark.parametrize("log_det", ["linear", pytest.param("exact", marks=pytest.mark.slow)])
 def test_order_in_tau_with_coulomb_collisions(log_det):
     problem, ends = Anisotropic(2, strength=0.2, gamma=-3.0), []
     for steps in (8, 16, 32):
@@ -281,6 +281,7 @@ def test_random_batches_move_the_particles():
     assert torch.allclose(after.log_f, expected, rtol=1e-10)
 
 
+@pytest.mark.slow
 def test_where_the_initial_score_is_unknown_the_pair_loss_finds_it():
     """A Gaussian without its core: no pointwise score says so, and the drift of -v would be zero."""
     torch.manual_seed(0)

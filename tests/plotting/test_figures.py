@@ -44,7 +44,7 @@ def _column(folder: Path, name: str) -> np.ndarray:
     return np.array([[float(row["t"]), float(row[name])] for row in rows])
 
 
-@pytest.mark.parametrize("name", ["bkw_2d", "anisotropic_10d"])
+@pytest.mark.parametrize("name", ["bkw_2d", pytest.param("anisotropic_10d", marks=pytest.mark.slow)])
 def test_files_are_pictures(run_dir: RunDir, name: str) -> None:
     style = dict(matplotlib.rcParams)
     files = plot_run(run_dir(name))
