@@ -119,7 +119,7 @@ class KineticMetrics(Callback):
             "growth_rate": None if fit is None else fit.rate,
             "frequency": None if fit is None else fit.frequency,
             "growth_rate_exact": None if root is None else root.real,
-            "frequency_exact": None if root is None else _rounded(abs(root.imag)),
+            "frequency_exact": None if root is None else root.imag,
         }
 
     def state_dict(self) -> dict[str, Tensor]:
@@ -133,8 +133,3 @@ class KineticMetrics(Callback):
         """Take them back."""
         self.first_energy = tensors["first_energy"]
         self.history = [(t, complex(a, b), noise) for t, a, b, noise in tensors["history"].tolist()]
-
-
-def _rounded(frequency: float) -> float:
-    """Zero for what is only the rounding of a root without a frequency."""
-    return frequency if frequency > 1e-9 else 0.0

@@ -62,7 +62,7 @@ def draw_mode(ax: Axes, run: RunRecord) -> None:
         y = _line(fit, rate.real, t)
         # Where the line leaves the picture it says nothing.
         inside = (y >= reach[0]) & (y <= reach[1])
-        label = f"linear theory: {_numbers(rate.real, abs(rate.imag))}"
+        label = f"linear theory: {_numbers(rate.real, rate.imag)}"
         ax.plot(t[inside], y[inside], label=label, gid="theory", **EXACT)
     ax.set_ylim(reach)
 
@@ -72,7 +72,7 @@ def _line(fit: ModeGrowth, rate: float, t: np.ndarray) -> np.ndarray:
 
 
 def _numbers(rate: float, frequency: float) -> str:
-    omega = f", $\\omega = {frequency:.4f}$" if frequency > 1e-9 else ""
+    omega = f", $\\omega = {frequency:.4f}$" if frequency else ""
     return f"$\\gamma = {rate:.4f}$".replace("-", "{-}") + omega
 
 

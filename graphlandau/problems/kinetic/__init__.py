@@ -1,5 +1,6 @@
 """Benchmarks with positions: Vlasov-Fokker-Planck in a potential, Vlasov-Poisson-Fokker-Planck in a periodic box."""
 
+from graphlandau.problems.kinetic.density_wave import DensityWave
 from graphlandau.problems.kinetic.kinetic_problem import KineticProblem
 from graphlandau.problems.kinetic.landau_damping import LandauDamping
 from graphlandau.problems.kinetic.marginals import Boltzmann, Marginal, NormalMixture, Ripple
@@ -12,6 +13,7 @@ from graphlandau.problems.kinetic.vpfp_beams import VPFPBeams, VPFPBeamsAsPrinte
 
 __all__ = [
     "Boltzmann",
+    "DensityWave",
     "KineticProblem",
     "LandauDamping",
     "Marginal",

@@ -22,6 +22,8 @@ __all__ = ["KineticProblem"]
 
 # Places per direction at which a potential of one's own is compared with itself one period on.
 _PLACES = 17
+# The frequency of a wave that only grows is the rounding of its root.
+_NO_FREQUENCY = 1e-9
 
 
 class KineticProblem(InitialValueProblem):
@@ -213,7 +215,8 @@ class KineticProblem(InitialValueProblem):
             deviations=beams.deviations,
             density=self.mass / length,
         )
-        return complex(root.imag, abs(root.real))
+        frequency = abs(root.real)
+        return complex(root.imag, frequency if frequency > _NO_FREQUENCY else 0.0)
 
     def facts(self) -> dict[str, Any]:
         """Return collision frequency, temperature, mass, box and field of the problem."""

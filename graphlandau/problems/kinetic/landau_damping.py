@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import math
 from typing import Literal
 
-from graphlandau.problems.kinetic.kinetic_problem import KineticProblem
-from graphlandau.problems.kinetic.marginals import NormalMixture, Ripple
-from graphlandau.problems.kinetic.phase_density import PhaseProduct
-from graphlandau.problems.kinetic.wavenumber import require_fitting
-from graphlandau.validation import require_positive
+from graphlandau.problems.kinetic.density_wave import DensityWave
+from graphlandau.problems.kinetic.marginals import NormalMixture
 
 __all__ = ["LandauDamping"]
 
 
-class LandauDamping(KineticProblem):
+class LandauDamping(DensityWave):
     r"""Landau damping: a small density wave in a Maxwellian plasma, in 1D.
 
     .. math::
@@ -52,18 +48,13 @@ class LandauDamping(KineticProblem):
         cells: int = 64,
         loading: Literal["random", "quiet"] = "quiet",
     ) -> None:
-        self.k = require_positive("k", k)
-        self.length = 2 * math.pi / self.k if length is None else require_positive("length", length)
-        mode = require_fitting("k", self.k, self.length)
-        self.amplitude = amplitude
         super().__init__(
-            PhaseProduct([Ripple(self.length, amplitude, mode)], [NormalMixture([1.0], [0.0], [1.0])]),
+            [NormalMixture([1.0], [0.0], [1.0])],
+            k=k,
+            amplitude=amplitude,
+            length=length,
             epsilon=epsilon,
-            lengths=(self.length,),
-            self_consistent=True,
             cells=cells,
-            mass=self.length,
-            mode=mode,
             loading=loading,
             t_end=25.0,
             dt=0.1,

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import math
 from typing import Literal
 
-from graphlandau.problems.kinetic.kinetic_problem import KineticProblem
-from graphlandau.problems.kinetic.marginals import NormalMixture, Ripple
-from graphlandau.problems.kinetic.phase_density import PhaseProduct
-from graphlandau.problems.kinetic.wavenumber import require_fitting
+from graphlandau.problems.kinetic.density_wave import DensityWave
+from graphlandau.problems.kinetic.marginals import NormalMixture
 from graphlandau.validation import require_positive
 
 __all__ = ["TwoStream"]
 
 
-class TwoStream(KineticProblem):
+class TwoStream(DensityWave):
     r"""Two-stream instability: two beams of electrons through each other, in 1D.
 
     .. math::
@@ -55,19 +52,14 @@ class TwoStream(KineticProblem):
         cells: int = 64,
         loading: Literal["random", "quiet"] = "quiet",
     ) -> None:
-        self.k, self.v0, self.sigma = (require_positive(*each) for each in (("k", k), ("v0", v0), ("sigma", sigma)))
-        self.length = 2 * math.pi / self.k if length is None else require_positive("length", length)
-        mode = require_fitting("k", self.k, self.length)
-        self.amplitude = amplitude
-        beams = NormalMixture([0.5, 0.5], [-self.v0, self.v0], [self.sigma, self.sigma])
+        self.v0, self.sigma = require_positive("v0", v0), require_positive("sigma", sigma)
         super().__init__(
-            PhaseProduct([Ripple(self.length, amplitude, mode)], [beams]),
+            [NormalMixture([0.5, 0.5], [-self.v0, self.v0], [self.sigma, self.sigma])],
+            k=k,
+            amplitude=amplitude,
+            length=length,
             epsilon=epsilon,
-            lengths=(self.length,),
-            self_consistent=True,
             cells=cells,
-            mass=self.length,
-            mode=mode,
             loading=loading,
             t_end=40.0,
             dt=0.1,

@@ -5,16 +5,16 @@ from __future__ import annotations
 import math
 from typing import Literal
 
+from graphlandau.problems.kinetic.density_wave import DensityWave
 from graphlandau.problems.kinetic.kinetic_problem import KineticProblem
 from graphlandau.problems.kinetic.marginals import NormalMixture, Ripple
 from graphlandau.problems.kinetic.phase_density import PhaseProduct
-from graphlandau.problems.kinetic.wavenumber import require_fitting
 from graphlandau.validation import require_integer, require_positive
 
 __all__ = ["VPFPBeams", "VPFPBeamsAsPrinted"]
 
 
-class VPFPBeams(KineticProblem):
+class VPFPBeams(DensityWave):
     r"""Two beams in their own field with collisions: one dimension of position, ``d`` of velocity.
 
     .. math::
@@ -66,20 +66,15 @@ class VPFPBeams(KineticProblem):
         loading: Literal["random", "quiet"] = "quiet",
     ) -> None:
         require_integer("d", d, minimum=1)
-        self.length = require_positive("length", length)
-        self.k = 2 * math.pi / self.length if k is None else require_positive("k", k)
-        mode = require_fitting("k", self.k, self.length)
         self.v0, self.sigma = require_positive("v0", v0), require_positive("sigma", sigma)
-        self.amplitude = amplitude
         super().__init__(
-            PhaseProduct([Ripple(self.length, amplitude, mode)], _beams(d, self.v0, self.sigma)),
+            _beams(d, self.v0, self.sigma),
+            k=k,
+            amplitude=amplitude,
+            length=length,
             epsilon=epsilon,
             temperature=temperature,
-            lengths=(self.length,),
-            self_consistent=True,
             cells=cells,
-            mass=self.length,
-            mode=mode,
             loading=loading,
             t_end=4.0,
             dt=0.02,
