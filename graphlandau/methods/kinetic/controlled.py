@@ -13,7 +13,7 @@ from graphlandau.methods.inner_flow import segment_to_singular
 from graphlandau.methods.kinetic.control_fit import ControlFit
 from graphlandau.methods.kinetic.transport import KineticTransport
 from graphlandau.nn.control import ControlModel
-from graphlandau.objectives import ControlObjective
+from graphlandau.objectives import ControlObjective, log_determinant
 from graphlandau.problems import KineticProblem
 from graphlandau.validation import require_one_of
 
@@ -148,8 +148,7 @@ class ControlledTransport(KineticTransport):
         Raises:
             ArithmeticError: If a step folds: on the segment from the identity a determinant reaches 0.
         """
-        factor = _factor(jacobian, dt)
-        reach = segment_to_singular((factor,))
+        reach = segment_to_singular((_factor(jacobian, dt),))
         n, folded = len(reach), int((reach <= 1).sum())
         if folded:
             raise ArithmeticError(
@@ -159,7 +158,7 @@ class ControlledTransport(KineticTransport):
             )
         if self.log_det == "trace":
             return dt * jacobian.diagonal(dim1=1, dim2=2).sum(-1)
-        return torch.linalg.slogdet(factor).logabsdet
+        return log_determinant(jacobian, dt)
 
     def note(
         self,
