@@ -105,19 +105,30 @@ class BKWDensity(Density):
     def radius_of(
         self, inside: Float[Tensor, " N"], outside: Float[Tensor, " N"], *, start: Float[Tensor, " N"]
     ) -> Float[Tensor, " N"]:
-        """Radius with the mass ``inside`` it and ``outside`` of it, by bisection to rounding, from about ``start``."""
-        low, high = torch.zeros_like(start), 2 * start + math.sqrt(self.K)
-        reached = self.radial_mass(high)
-        while bool(((reached[1] > outside) & (reached[0] < inside)).any()):
-            high = 2 * high
-            reached = self.radial_mass(high)
-        for _ in range(60):  # from a few thermal speeds to 1e-16 of them
-            middle = 0.5 * (low + high)
-            mass = self.radial_mass(middle)
+        """Radius with the mass ``inside`` it and ``outside`` of it, to rounding, by Newton's method from ``start``."""
+        radius, low, high = start.clone(), torch.zeros_like(start), torch.full_like(start, math.inf)
+        left = torch.arange(start.numel(), device=start.device)
+        for _ in range(100):  # quadratic convergence needs some five; halving the interval, at worst, sixty
+            x = radius[left]
+            mass = self.radial_mass(x)
             # The smaller of the two masses has the digits.
-            beyond = torch.where(inside < 0.5, mass[0] >= inside, mass[1] <= outside)
-            low, high = torch.where(beyond, low, middle), torch.where(beyond, middle, high)
-        return 0.5 * (low + high)
+            excess = torch.where(inside[left] < 0.5, mass[0] - inside[left], outside[left] - mass[1])
+            low[left] = torch.where(excess < 0, x, low[left])
+            high[left] = torch.where(excess < 0, high[left], x)
+            middle = torch.where(high[left].isinf(), 2 * x + math.sqrt(self.K), 0.5 * (low[left] + high[left]))
+            newton = x - excess / self._radial_density(x)
+            found = torch.where((newton >= low[left]) & (newton <= high[left]), newton, middle)
+            radius[left] = found
+            left = left[(found - x).abs() > 1e-9 * x]  # the error after a Newton step is its square
+            if left.numel() == 0:
+                break
+        return radius
+
+    def _radial_density(self, radius: Float[Tensor, " N"]) -> Float[Tensor, " N"]:
+        r"""Derivative of the mass inside, :math:`|S^{d-1}| r^{d-1} f(r)`."""
+        square = radius.square()
+        log_norm = math.log(2) - math.lgamma(self.d / 2) - 0.5 * self.d * math.log(2 * self.K)
+        return radius ** (self.d - 1) * torch.exp(log_norm - 0.5 * square / self.K) * (self.P + self.Q * square)
 
     def entropy(self) -> float:
         r""":math:`H = |S^{d-1}| \int_0^\infty f \log f \, r^{d-1} dr` by adaptive quadrature, to 1e-12."""
