@@ -2,6 +2,7 @@
 
     OMP_NUM_THREADS=1 python benchmarks/pic.py              # the table in results/pic.csv
     python benchmarks/pic.py --sizes 100000 --repeats 3     # a quick look
+    python benchmarks/pic.py --cases columns                # one of the three parts: steps, columns, memory
 
 A step deposits, solves Poisson's equation, gathers, pushes (symplectic Euler) and wraps the positions. Times are
 medians of repeats after one warm-up; the parts are timed inside the step and all codes take turns in one run, so that
@@ -9,6 +10,11 @@ ratios are fair. ``step_cpu_ms`` is the time of the processor in all threads, wh
 less. The NumPy step computes the same sums with bincount and fancy indexing, in float64; its field is that of the same
 spectral solver written with numpy.fft, and ``error`` is how far the field is from it, relative to its maximum. Memory
 is the growth of the peak of a fresh process in one deposit and gather.
+
+The rows ``columns``: several columns deposited and gathered at order 3 with one stencil, for particles of a Gaussian in
+a bounded box of 12 standard deviations, as a solver of the Landau equation on a mesh does. Sums run group by group
+(``stencil_ms`` includes the time to find the groups) and, in turn with it, offset by offset; ``error`` is that of what
+is gathered from what was deposited, relative to its maximum, against float64.
 """
 
 from __future__ import annotations
@@ -28,10 +34,15 @@ import numpy as np
 import torch
 
 from graphlandau.fields import Grid, Poisson
+from graphlandau.graphs import particle_cells
 from graphlandau.nn import Deposit, Gather
+from graphlandau.nn.reduce import stencil_sums
 
 CELLS = {1: (128,), 2: (64, 64), 3: (32, 32, 32)}
 LENGTH, DT = 4 * np.pi, 0.1
+CASES = ("steps", "columns", "memory")
+# Directions, cells in each, columns deposited, columns gathered.
+COLUMNS = ((2, 128, 3, 5), (2, 256, 3, 5), (3, 64, 4, 9), (3, 96, 4, 9), (3, 96, 4, 27))
 PARTS = ("stencil", "deposit", "poisson", "gather", "push")
 
 State = tuple[np.ndarray, np.ndarray]
@@ -141,16 +152,11 @@ def numpy_step(d: int, order: int, state: State) -> Callable[[Clock], np.ndarray
     return step
 
 
-def measure(n: int, d: int, order: int, repeats: int) -> list[dict[str, object]]:
-    """A row for each code, whose steps take turns."""
-    state = particles(n, d)
-    steps = {
-        "layers float32": layers_step(d, order, torch.float32, state),
-        "layers float64": layers_step(d, order, torch.float64, state),
-        "numpy float64": numpy_step(d, order, state),
-    }
-    fields = {name: step(lambda _: None) for name, step in steps.items()}
-    exact = fields["numpy float64"]
+def take_turns(
+    steps: dict[str, Callable[[Clock], np.ndarray]], exact: np.ndarray, n: int, d: int, order: int, repeats: int
+) -> list[dict[str, object]]:
+    """A row for each of the codes."""
+    results = {name: step(lambda _: None) for name, step in steps.items()}
     times: dict[str, list[dict[str, float]]] = {name: [] for name in steps}
     processor: dict[str, list[float]] = {name: [] for name in steps}
     for _ in range(repeats):
@@ -164,7 +170,7 @@ def measure(n: int, d: int, order: int, repeats: int) -> list[dict[str, object]]
     for name, spent in times.items():
         parts = {f"{p}_ms": round(1e3 * statistics.median(s[p] for s in spent), 3) for p in PARTS}
         total = statistics.median(sum(s.values()) for s in spent)
-        error = float(np.abs(fields[name] - exact).max() / np.abs(exact).max())
+        error = float(np.abs(results[name] - exact).max() / np.abs(exact).max())
         rows.append(
             {
                 "code": name,
@@ -179,6 +185,57 @@ def measure(n: int, d: int, order: int, repeats: int) -> list[dict[str, object]]
             }
         )
     return rows
+
+
+def measure(n: int, d: int, order: int, repeats: int) -> list[dict[str, object]]:
+    """A row for each code, whose steps take turns."""
+    state = particles(n, d)
+    steps = {
+        "layers float32": layers_step(d, order, torch.float32, state),
+        "layers float64": layers_step(d, order, torch.float64, state),
+        "numpy float64": numpy_step(d, order, state),
+    }
+    return take_turns(steps, steps["numpy float64"](lambda _: None), n, d, order, repeats)
+
+
+def columns_step(
+    spread: Callable[..., torch.Tensor],
+    collect: Callable[..., torch.Tensor],
+    grid: Grid,
+    pos: torch.Tensor,
+    values: torch.Tensor,
+    taken: int,
+) -> Callable[[Clock], np.ndarray]:
+    """Deposit, and gather ``taken`` columns of what was deposited, over and over."""
+
+    def step(lap: Clock) -> np.ndarray:
+        stencil = particle_cells(pos, grid, 3)
+        if spread is stencil_sums.spread:
+            _ = stencil.groups
+        lap("stencil")
+        nodes = spread(stencil, values)
+        lap("deposit")
+        out = collect(stencil, nodes[:, torch.arange(taken) % values.size(1)])
+        lap("gather")
+        return out.numpy()
+
+    return step
+
+
+def measure_columns(n: int, d: int, cells: int, given: int, taken: int, repeats: int) -> list[dict[str, object]]:
+    """A row for each way to sum."""
+    rng = np.random.default_rng(0)
+    grid = Grid((12.0,) * d, cells, origin=-6.0, periodic=False)
+    pos = torch.from_numpy(rng.standard_normal((n, d)).clip(-5.5, 5.5)).float()
+    values = torch.from_numpy(rng.standard_normal((n, given))).float()
+    by_offset = stencil_sums._spread_by_offset, stencil_sums._collect_by_offset
+    name = f"columns {given} + {taken}, {cells}^{d} cells"
+    steps = {
+        f"{name}, group by group": columns_step(stencil_sums.spread, stencil_sums.collect, grid, pos, values, taken),
+        f"{name}, offset by offset": columns_step(*by_offset, grid, pos, values, taken),
+    }
+    exact = columns_step(*by_offset, grid, pos.double(), values.double(), taken)(lambda _: None)
+    return take_turns(steps, exact, n, d, 3, repeats)
 
 
 def peak_memory(n: int, d: int, order: int, backend: str) -> float:
@@ -206,26 +263,32 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sizes", type=int, nargs="+", default=[100_000, 1_000_000])
     parser.add_argument("--dimensions", type=int, nargs="+", default=[1, 2, 3])
+    parser.add_argument("--cases", nargs="+", choices=CASES, default=list(CASES))
     parser.add_argument("--repeats", type=int, default=7)
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results/pic.csv"))
     options = parser.parse_args()
 
     print(f"{platform.processor() or platform.machine()}, {torch.get_num_threads()} threads, torch {torch.__version__}")
     rows: list[dict[str, object]] = []
-    for d, order, n in itertools.product(options.dimensions, (1, 2, 3), options.sizes):
-        for row in measure(n, d, order, options.repeats):
+
+    def add(new: list[dict[str, object]]) -> None:
+        for row in new:
             rows.append(row)
             print("  ".join(f"{k}={x}" for k, x in row.items()), flush=True)
-    n = max(options.sizes)
-    for d, order in itertools.product(options.dimensions, (1, 3)):
-        for backend in ("fused", "edges"):
-            if backend == "edges" and n * (order + 1) ** d > 10**7:
-                continue
-            memory = round(peak_memory(n, d, order, backend))
-            rows.append({"code": f"memory, {backend}", "N": n, "d_x": d, "order": order, "memory_MiB": memory})
-            print(
-                f"memory: {backend} N={n} d_x={d} order={order}: {memory} MiB beyond imports and particles", flush=True
-            )
+
+    n, dimensions = max(options.sizes), options.dimensions
+    if "steps" in options.cases:
+        for d, order, size in itertools.product(dimensions, (1, 2, 3), options.sizes):
+            add(measure(size, d, order, options.repeats))
+    if "columns" in options.cases:
+        for d, cells, given, taken in COLUMNS:
+            if d in dimensions:
+                add(measure_columns(n, d, cells, given, taken, options.repeats))
+    if "memory" in options.cases:
+        for d, order, backend in itertools.product(dimensions, (1, 3), ("fused", "edges")):
+            if backend == "fused" or n * (order + 1) ** d <= 10**7:
+                memory = round(peak_memory(n, d, order, backend))
+                add([{"code": f"memory, {backend}", "N": n, "d_x": d, "order": order, "memory_MiB": memory}])
 
     keys = list(dict.fromkeys(key for row in rows for key in row))
     options.out.parent.mkdir(parents=True, exist_ok=True)

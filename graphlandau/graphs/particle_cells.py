@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import functools
 import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -12,7 +14,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from graphlandau.fields.grid import Grid
-from graphlandau.validation import require_dimension, require_integer
+from graphlandau.graphs.cell_groups import CellGroups, group_by_cell
+from graphlandau.validation import is_concrete, require_dimension, require_integer
 
 __all__ = ["Stencil", "particle_cells", "require_order"]
 
@@ -31,12 +34,21 @@ class Stencil:
         order: Order :math:`p` of the spline.
         index: For each direction the numbers of the nodes along it, ``(p + 1, N)``.
         weight: For each direction the values of the spline there, ``(p + 1, N)``; each column sums to 1.
+        copy: The copy of the grid that each particle meets; the first without it.
+        copies: Number of copies of the grid, numbered one after the other.
     """
 
     grid: Grid
     order: int
     index: tuple[Int[Tensor, "p1 N"], ...]
     weight: tuple[Float[Tensor, "p1 N"], ...]
+    copy: Int[Tensor, " N"] | None = None
+    copies: int = 1
+
+    @property
+    def nodes(self) -> int:
+        """Number of nodes of all copies of the grid."""
+        return self.copies * self.grid.nodes
 
     @property
     def particles(self) -> int:
@@ -48,6 +60,12 @@ class Stencil:
         r"""Number of edges, :math:`(p + 1)^{d_x} N`."""
         return (self.order + 1) ** self.grid.d * self.particles
 
+    @functools.cached_property
+    def groups(self) -> CellGroups:
+        """The particles grouped by the nodes they meet; found once, at the first use."""
+        # The first node in each direction determines the others.
+        return group_by_cell(self.node((0,) * self.grid.d), self.weight)
+
     def offsets(self) -> Iterator[tuple[int, ...]]:
         """All combinations of one of the ``p + 1`` nodes in each direction."""
         return itertools.product(range(self.order + 1), repeat=self.grid.d)
@@ -56,7 +74,11 @@ class Stencil:
         """Some of the particles at a time: their stencil, and their rows of each tensor in ``rows``."""
         size = _at_once(self.weight[0].device, self.particles)
         columns = zip(*(x.split(size, dim=1) for x in (*self.index, *self.weight)), strict=True)
-        stencils = (Stencil(self.grid, self.order, part[: self.grid.d], part[self.grid.d :]) for part in columns)
+        copies = itertools.repeat(None) if self.copy is None else self.copy.split(size)
+        stencils = (
+            Stencil(self.grid, self.order, part[: self.grid.d], part[self.grid.d :], copy, self.copies)
+            for part, copy in zip(columns, copies, strict=False)
+        )
         return zip(stencils, *(x.split(size) for x in rows), strict=True)
 
     def node(self, offset: tuple[int, ...]) -> Int[Tensor, " N"]:
@@ -64,7 +86,7 @@ class Stencil:
         out = self.index[0][offset[0]]
         for n, index, k in zip(self.grid.shape[1:], self.index[1:], offset[1:], strict=True):
             out = torch.add(index[k], out, alpha=n)
-        return out
+        return out if self.copy is None else torch.add(out, self.copy, alpha=self.grid.nodes)
 
     def node_weight(self, offset: tuple[int, ...]) -> Float[Tensor, " N"]:
         """The product over directions of the weights of each particle at ``offset``."""
@@ -72,6 +94,15 @@ class Stencil:
         for weight, k in zip(self.weight[1:], offset[1:], strict=True):
             out = out * weight[k]
         return out
+
+    def derivative(self, axis: int) -> Stencil:
+        r"""The same nodes with the derivatives of the weights in direction ``axis`` by the position (from order 1)."""
+        shift = torch.arange(self.order + 1, device=self.weight[axis].device, dtype=self.weight[axis].dtype)
+        # Splines reproduce linear functions: their own mean is the position, counted from the first node.
+        place = (shift[:, None] * self.weight[axis]).sum(0)
+        slope = _spline_slope(place - self.order // 2, self.order) / self.grid.spacing[axis]
+        weight = (*self.weight[:axis], slope, *self.weight[axis + 1 :])
+        return dataclasses.replace(self, weight=weight)
 
     def edge_index(self) -> Int[Tensor, "2 E"]:
         """Row 0 the particle, row 1 the node, offset after offset."""
@@ -84,7 +115,13 @@ class Stencil:
         return torch.cat([self.node_weight(offset) for offset in self.offsets()])
 
 
-def particle_cells(pos: Float[Tensor, "N d_x"], grid: Grid, order: int = 1) -> Stencil:
+def particle_cells(
+    pos: Float[Tensor, "N d_x"],
+    grid: Grid,
+    order: int = 1,
+    copy: Int[Tensor, " N"] | None = None,
+    copies: int = 1,
+) -> Stencil:
     r"""Join each particle to the :math:`(p + 1)^{d_x}` nodes near it, weighted by the B-spline of order :math:`p`.
 
     .. math::
@@ -98,10 +135,14 @@ def particle_cells(pos: Float[Tensor, "N d_x"], grid: Grid, order: int = 1) -> S
         pos: Positions :math:`(N, d_x)`; a periodic box takes them from anywhere.
         grid: The grid.
         order: Order :math:`p` of the spline, 0 to 3.
+        copy: For each particle the copy of the grid that it meets, 0 to ``copies - 1`` *(optional)*.
+        copies: Number of copies of the grid; node :math:`i` of copy :math:`c` has the number :math:`c M + i` for
+            :math:`M` nodes of the grid.
 
     Raises:
-        ValueError: If ``pos`` is not a finite floating :math:`(N, d_x)`, requires grad at order 0, or if a particle of
-            a bounded box is closer than :math:`(p - 1) h / 2` to an end, where nodes would be missing.
+        ValueError: If ``pos`` is not a finite floating :math:`(N, d_x)`, requires grad at order 0, if a particle of a
+            bounded box is closer than :math:`(p - 1) h / 2` to an end, where nodes would be missing, or if ``copy`` is
+            not whole numbers of the copies there are.
 
     Example:
         >>> stencil = particle_cells(torch.tensor([[0.25], [3.5]]), Grid(4.0, 4))
@@ -119,12 +160,27 @@ def particle_cells(pos: Float[Tensor, "N d_x"], grid: Grid, order: int = 1) -> S
         raise ValueError("'pos' must not require grad at order 0, whose weights do not change with it (got order=0)")
     if not grid.periodic:
         grid.require_inside(pos, margin=max(0.0, (order - 1) / 2))
+    _require_copy(copy, copies, pos)
     parts = [_part(x, grid, order) for x in pos.split(_at_once(pos.device, pos.size(0)))]
-    if len(parts) == 1:
-        return parts[0]
-    index = tuple(torch.cat(tensors, dim=1) for tensors in zip(*(part.index for part in parts), strict=True))
-    weight = tuple(torch.cat(tensors, dim=1) for tensors in zip(*(part.weight for part in parts), strict=True))
-    return Stencil(grid, order, index, weight)
+    index, weight = (
+        tuple(x[0] if len(x) == 1 else torch.cat(x, dim=1) for x in zip(*rows, strict=True))
+        for rows in zip(*parts, strict=True)
+    )
+    return Stencil(grid, order, index, weight, copy, copies)
+
+
+def _require_copy(copy: Tensor | None, copies: int, pos: Tensor) -> None:
+    require_integer("copies", copies, minimum=1)
+    if copy is None:
+        return
+    if not isinstance(copy, Tensor) or copy.dtype != torch.int64 or copy.shape != pos.shape[:1]:
+        got = f"{copy.dtype} {tuple(copy.shape)}" if isinstance(copy, Tensor) else type(copy).__name__
+        raise ValueError(f"'copy' must be int64 of shape ({pos.size(0)},) (got {got})")
+    if not is_concrete(copy):
+        return
+    low, high = (int(x) for x in copy.aminmax()) if copy.numel() else (0, 0)
+    if low < 0 or high >= copies:
+        raise ValueError(f"'copy' must be from 0 to {copies - 1} (got {low if low < 0 else high})")
 
 
 def require_order(order: int) -> int:
@@ -138,7 +194,8 @@ def _at_once(device: torch.device, particles: int) -> int:
     return particles if device.type == "cuda" else PARTICLES_AT_ONCE
 
 
-def _part(pos: Tensor, grid: Grid, order: int) -> Stencil:
+def _part(pos: Tensor, grid: Grid, order: int) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
+    """Nodes and weights of each direction."""
     index, weight = [], []
     for axis, x in enumerate(pos.unbind(1)):
         cell = (x - grid.origin[axis]) / grid.spacing[axis]
@@ -149,7 +206,7 @@ def _part(pos: Tensor, grid: Grid, order: int) -> Stencil:
             first = first.clamp(0, grid.cells[axis] - order)
         index.append(_nodes(first, order, grid, axis))
         weight.append(_spline(cell - first - order // 2, order))
-    return Stencil(grid, order, tuple(index), tuple(weight))
+    return tuple(index), tuple(weight)
 
 
 def _nodes(first: Tensor, order: int, grid: Grid, axis: int) -> Tensor:
@@ -175,3 +232,13 @@ def _spline(z: Tensor, order: int) -> Tensor:
         return torch.stack([(0.5 - z) ** 2 / 2, 0.75 - z**2, (0.5 + z) ** 2 / 2])
     u = 1 - z
     return torch.stack([u**3, 4 - 6 * z**2 + 3 * z**3, 4 - 6 * u**2 + 3 * u**3, z**3]) / 6
+
+
+def _spline_slope(z: Tensor, order: int) -> Tensor:
+    """Derivatives by the position of the values that :func:`_spline` gives."""
+    if order == 1:
+        return torch.stack([-torch.ones_like(z), torch.ones_like(z)])
+    if order == 2:
+        return torch.stack([z - 0.5, -2 * z, z + 0.5])
+    u = 1 - z
+    return torch.stack([-0.5 * u**2, 1.5 * z**2 - 2 * z, 2 * u - 1.5 * u**2, 0.5 * z**2])

@@ -6,7 +6,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from graphlandau.graphs.particle_cells import Stencil
-from graphlandau.nn.conv.grid_layer import GridLayer, spread
+from graphlandau.nn.conv.grid_layer import GridLayer
+from graphlandau.nn.reduce.stencil_sums import spread
 from graphlandau.validation import require_finite
 
 __all__ = ["Deposit"]
@@ -27,8 +28,9 @@ class Deposit(GridLayer):
         grid: The grid.
         order: Order :math:`m` of the spline, 0 to 3: 0 is the nearest node, 1 the tent (cloud in cell), and so on.
         backend: ``"edges"`` (``propagate`` over the bipartite graph of :math:`(m + 1)^{d_x} N` edges), ``"fused"`` (the
-            same sums node by node of the stencil, with memory for :math:`(m + 1) d_x N` nodes and weights, in the
-            backward pass too), or ``"auto"``: ``edges`` in a subclass with a ``message`` of its own, else ``fused``.
+            same sums without an edge list, node by node of the stencil or cell by cell of the particles, with memory
+            for some :math:`(m + 1) d_x N` nodes and weights, in the backward pass too), or ``"auto"``: ``edges`` in a
+            subclass with a ``message`` of its own, else ``fused``.
 
     Shapes:
         - **pos**: positions :math:`(N, d_x)`; a periodic box takes them from anywhere

@@ -6,7 +6,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from graphlandau.graphs.particle_cells import Stencil
-from graphlandau.nn.conv.grid_layer import GridLayer, collect
+from graphlandau.nn.conv.grid_layer import GridLayer
+from graphlandau.nn.reduce.stencil_sums import collect
 from graphlandau.validation import require_finite
 
 __all__ = ["Gather"]
