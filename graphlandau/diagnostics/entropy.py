@@ -5,7 +5,7 @@ from __future__ import annotations
 from jaxtyping import Float
 from torch import Tensor
 
-from graphlandau.diagnostics.moments import average
+from graphlandau.diagnostics.moments import average, inner
 
 __all__ = ["entropy", "entropy_dissipation", "kl_divergence"]
 
@@ -37,7 +37,7 @@ def entropy_dissipation(
     """
     if s.dim() != 2 or s.shape != U.shape:
         raise ValueError(f"'U' must have the shape (N, d) of s, {tuple(s.shape)} (got {tuple(U.shape)})")
-    return average((s * U).sum(1), weight)
+    return average(inner(s, U), weight)
 
 
 def kl_divergence(

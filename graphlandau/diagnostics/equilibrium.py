@@ -8,7 +8,6 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from graphlandau.diagnostics.errors import covariance_error
 from graphlandau.diagnostics.moments import covariance
 from graphlandau.problems import Gaussian
 from graphlandau.validation import require_integer, require_positive
@@ -39,7 +38,9 @@ def equilibrium_distance(v: Float[Tensor, "N d"], weight: Float[Tensor, " N"] | 
 
     Reference: Ilin, Hu and Wang 2025, Figures 5.3 to 5.5, with :math:`T = 1`.
     """
-    return covariance_error(v, temperature(v, weight) * torch.eye(v.size(1)).to(v), weight)
+    sigma = covariance(v, weight)
+    isotropic = sigma.trace() / v.size(1) * torch.eye(v.size(1)).to(v)
+    return torch.linalg.matrix_norm(sigma - isotropic)
 
 
 def effective_particles(n: int, weight: Float[Tensor, " N"] | None = None) -> float:

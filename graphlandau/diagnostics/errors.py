@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from graphlandau.diagnostics.moments import average, covariance
+from graphlandau.diagnostics.moments import average, covariance, inner
 
 __all__ = ["covariance_error", "relative_fisher_divergence"]
 
@@ -28,8 +28,8 @@ def relative_fisher_divergence(
     """
     if s.dim() != 2 or s.shape != s_exact.shape:
         raise ValueError(f"'s' must have the shape (N, d) of s_exact, {tuple(s_exact.shape)} (got {tuple(s.shape)})")
-    error = average((s - s_exact).square().sum(1), weight)
-    return error / average(s_exact.square().sum(1), weight)
+    error = s - s_exact
+    return average(inner(error, error), weight) / average(inner(s_exact, s_exact), weight)
 
 
 def covariance_error(

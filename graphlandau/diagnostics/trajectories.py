@@ -5,7 +5,7 @@ from __future__ import annotations
 from jaxtyping import Float
 from torch import Tensor
 
-from graphlandau.diagnostics.moments import average
+from graphlandau.diagnostics.moments import average, inner
 
 __all__ = ["relative_trajectory_error"]
 
@@ -23,5 +23,5 @@ def relative_trajectory_error(
     if v.dim() != 2 or v.shape != reference.shape:
         want = tuple(reference.shape)
         raise ValueError(f"'v' must have the shape (N, d) of reference, {want} (got {tuple(v.shape)})")
-    error = average((v - reference).square().sum(1), weight)
-    return error / average(reference.square().sum(1), weight)
+    error = v - reference
+    return average(inner(error, error), weight) / average(inner(reference, reference), weight)

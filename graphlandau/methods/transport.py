@@ -14,9 +14,11 @@ from graphlandau.graphs import RandomBatches
 from graphlandau.integrators import INTEGRATORS, Step
 from graphlandau.methods.method import Method, Scored
 from graphlandau.nn.conv import LandauDrift
+from graphlandau.nn.reduce import MESH_TOLERANCE
 from graphlandau.nn.score import ScoreModel
+from graphlandau.objectives import log_determinant
 from graphlandau.problems import Problem
-from graphlandau.validation import require_integer, require_one_of
+from graphlandau.validation import require_integer, require_one_of, require_positive
 from graphlandau.vectors import matvec
 
 __all__ = ["LandauTransport"]
@@ -34,6 +36,7 @@ class LandauTransport(Method[Problem, Scored]):
         log_det: ``"exact"`` determinant of the step, ``"linear"`` (its first order in dt, as in the papers),
             or ``"none"``: no log-density, hence no entropy and KL.
         backend: Backend of the drift, see :class:`~graphlandau.nn.LandauDrift`.
+        mesh_tolerance: Relative error of the drift that the backend ``"mesh"`` is made for.
         seed: Seed of every random choice of the method.
 
     Raises:
@@ -49,21 +52,23 @@ class LandauTransport(Method[Problem, Scored]):
         batch_size: int | None = None,
         log_det: str = "exact",
         backend: str = "auto",
+        mesh_tolerance: float = MESH_TOLERANCE,
         seed: int = 0,
     ) -> None:
         self.integrator = require_one_of("integrator", integrator, tuple(INTEGRATORS))
         self.log_det = require_one_of("log_det", log_det, ("exact", "linear", "none"))
         self.backend = backend
+        self.mesh_tolerance = require_positive("mesh_tolerance", mesh_tolerance)
         self.seed = seed
         self.batches = (
             None if batch_size is None else RandomBatches(require_integer("batch_size", batch_size, minimum=2))
         )
-        self.drift = LandauDrift(0.0 if backend == "moments" else -3.0, backend=backend)
+        self.drift = LandauDrift(0.0 if backend == "moments" else -3.0, backend=backend, tolerance=mesh_tolerance)
         self.generator = torch.Generator().manual_seed(seed)
 
     def prepare(self, state: Data, problem: Problem) -> None:
         """Take the collision kernel of ``problem`` and the device of ``state``."""
-        self.drift = LandauDrift(problem.gamma, problem.strength, backend=self.backend)
+        self.drift = LandauDrift(problem.gamma, problem.strength, backend=self.backend, tolerance=self.mesh_tolerance)
         self.generator = torch.Generator(device=state.v.device).manual_seed(self.seed)
         if self.batches is not None:
             if self.batches.size > state.v.size(0):
@@ -142,21 +147,19 @@ class LandauTransport(Method[Problem, Scored]):
         by_s = by_s @ frame.jac_s
         if self.log_det == "linear":
             return dt * (by_v + by_s).diagonal(dim1=1, dim2=2).sum(-1)
-        after, before = self._factors(by_v, by_s, dt)
-        log_det = torch.linalg.slogdet(after).logabsdet
-        return log_det if before is None else log_det - torch.linalg.slogdet(before).logabsdet
+        after, before = self._rates(by_v, by_s)
+        log_det = log_determinant(after, dt)
+        return log_det if before is None else log_det - log_determinant(before, dt)
 
-    def _factors(self, by_v: Tensor, by_s: Tensor, dt: float) -> tuple[Tensor, Tensor | None]:
-        r"""The Jacobian of the step of each particle, :math:`B^{-1} A` as ``(A, B)``, ``None`` for the identity.
+    def _rates(self, by_v: Tensor, by_s: Tensor) -> tuple[Tensor, Tensor | None]:
+        r"""Matrices :math:`A, B` of the Jacobian of a step :math:`(I + \Delta t B)^{-1} (I + \Delta t A)`.
 
         From :math:`T = \partial_v U` and :math:`S = \partial_s U \, \nabla s` where the drift was evaluated: Euler
-        :math:`I + \Delta t (T + S)`; midpoint
-        :math:`(I - \frac{\Delta t}{2} T)^{-1} (I + \frac{\Delta t}{2} T + \Delta t S)`.
+        :math:`A = T + S` and ``None`` for :math:`B = 0`; midpoint :math:`A = T / 2 + S`, :math:`B = -T / 2`.
         """
-        eye = torch.eye(by_v.size(1), dtype=by_v.dtype, device=by_v.device)
         if self.integrator == "euler":
-            return eye + dt * (by_v + by_s), None
-        return eye + dt * (0.5 * by_v + by_s), eye - 0.5 * dt * by_v
+            return by_v + by_s, None
+        return 0.5 * by_v + by_s, -0.5 * by_v
 
     def step_jacobian(self, state: Data, frame: Scored, dt: float) -> Callable[[Tensor], Tensor]:
         r"""The Jacobian :math:`\partial v_i' / \partial v_i` of a step as a function that can be differentiated.
@@ -172,7 +175,9 @@ class LandauTransport(Method[Problem, Scored]):
         def factors(y: Tensor, s: Tensor, jac_s: Tensor) -> tuple[Tensor, Tensor | None]:
             # The very numbers of the receivers, so that a particle meets itself at distance zero.
             by_v, by_s = self.drift.partials(y.detach(), s.detach(), batch=frame.batch, weight=weight, at=(y, s))
-            return self._factors(by_v, by_s @ jac_s, dt)
+            after, before = self._rates(by_v, by_s @ jac_s)
+            eye = torch.eye(y.size(1), dtype=y.dtype, device=y.device)
+            return eye + dt * after, None if before is None else eye + dt * before
 
         def jacobian(x: Tensor) -> Tensor:
             s, jac_s = field(x)

@@ -2,16 +2,21 @@ r"""Objectives that a score model is fitted by: functions of a model and a state
 
 All are weighted particle means (uniform unless the state has ``weight``), differentiable in the model's
 parameters, and dimensionless. Up to a constant that does not depend on the model, the implicit ones are
-:math:`\langle |s - \nabla \log f|^2 \rangle`.
+:math:`\langle |s - \nabla \log f|^2 \rangle`. Of a pointwise model many particles are taken a few at a time, also for
+its gradient; what is random is drawn for all of them first.
 """
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 from torch_geometric.data import Data
 
+from graphlandau import parallel
+from graphlandau.chunks import over_chunks
 from graphlandau.nn.score import ScoreModel
 from graphlandau.validation import require_one_of, require_positive
 
@@ -28,8 +33,11 @@ def explicit(model: ScoreModel, state: Data, target: Float[Tensor, "N d"]) -> Fl
     """
     if target.shape != state.v.shape:
         raise ValueError(f"'target' must have shape {tuple(state.v.shape)} (got {tuple(target.shape)})")
-    error = (model(state.v) - target).square().sum(-1)
-    return _mean(error, state) / _mean(target.square().sum(-1), state)
+
+    def square(v: Tensor, target: Tensor) -> Tensor:
+        return (model(v) - target).square().sum(-1)
+
+    return _mean(square, model, state, target) / _mean(lambda v, x: x.square().sum(-1), model, state, target)
 
 
 def implicit(model: ScoreModel, state: Data) -> Float[Tensor, ""]:
@@ -40,8 +48,12 @@ def implicit(model: ScoreModel, state: Data) -> Float[Tensor, ""]:
 
     Reference: Ilin, Hu and Wang 2025, Eq. (3.4).
     """
-    s, divergence = model.value_and_divergence(state.v)
-    return _mean(s.square().sum(-1) + 2 * divergence, state)
+
+    def loss(v: Tensor) -> Tensor:
+        s, divergence = model.value_and_divergence(v)
+        return s.square().sum(-1) + 2 * divergence
+
+    return _mean(loss, model, state)
 
 
 def hutchinson(
@@ -62,13 +74,18 @@ def hutchinson(
         ValueError: If ``probes`` is unknown.
     """
     require_one_of("probes", probes, ("rademacher", "gaussian"))
-    v = state.v
-    if probes == "gaussian":
-        z = torch.randn(v.shape, generator=generator, dtype=v.dtype, device=v.device)
-    else:
-        z = 2.0 * torch.randint(0, 2, v.shape, generator=generator, device=v.device).to(v.dtype) - 1.0
-    s, tangent = torch.func.jvp(model, (v,), (z,))[:2]
-    return _mean(s.square().sum(-1) + 2 * (z * tangent).sum(-1), state)
+
+    def draw(n: int) -> Tensor:
+        shape, device = (n, state.v.size(1)), state.v.device
+        if probes == "gaussian":
+            return torch.randn(shape, generator=generator, dtype=state.v.dtype, device=device)
+        return 2.0 * torch.randint(0, 2, shape, generator=generator, device=device).to(state.v.dtype) - 1.0
+
+    def loss(v: Tensor, z: Tensor) -> Tensor:
+        s, tangent = torch.func.jvp(model, (v,), (z,))[:2]
+        return s.square().sum(-1) + 2 * (z * tangent).sum(-1)
+
+    return _mean(loss, model, state, parallel.drawn(draw, state.v.size(0)))
 
 
 def denoising(
@@ -92,12 +109,17 @@ def denoising(
     Reference: Ilin, Hu and Wang 2025, Eq. (3.5).
     """
     require_positive("alpha", alpha)
-    v = state.v
-    z = torch.randn(v.shape, generator=generator, dtype=v.dtype, device=v.device)
-    s = model(v)
-    # Two calls, not one on both sets of particles: a model that couples particles must see one set at a time.
-    difference = model(v + alpha * z) - model(v - alpha * z)
-    return _mean(s.square().sum(-1) + (difference * z).sum(-1) / alpha, state)
+
+    def draw(n: int) -> Tensor:
+        return torch.randn(n, state.v.size(1), generator=generator, dtype=state.v.dtype, device=state.v.device)
+
+    def loss(v: Tensor, z: Tensor) -> Tensor:
+        s = model(v)
+        # Two calls, not one on both sets of particles: a model that couples particles must see one set at a time.
+        difference = model(v + alpha * z) - model(v - alpha * z)
+        return s.square().sum(-1) + (difference * z).sum(-1) / alpha
+
+    return _mean(loss, model, state, parallel.drawn(draw, state.v.size(0)))
 
 
 def collision_weighted(
@@ -124,12 +146,27 @@ def collision_weighted(
     for name, x, shape in (("diffusion", diffusion, (*v.shape, v.size(1))), ("divergence", divergence, v.shape)):
         if x.shape != torch.Size(shape):
             raise ValueError(f"'{name}' must have shape {tuple(shape)} (got {tuple(x.shape)})")
-    s, jacobian = model.value_and_jacobian(v)
-    square = torch.einsum("na,nab,nb->n", s, diffusion, s)
-    # div(D s) = (div D) . s + D : grad s
-    return _mean(square + 2 * ((divergence * s).sum(-1) + (diffusion * jacobian).sum((-2, -1))), state)
+
+    def loss(v: Tensor, diffusion: Tensor, divergence: Tensor) -> Tensor:
+        s, jacobian = model.value_and_jacobian(v)
+        square = torch.einsum("na,nab,nb->n", s, diffusion, s)
+        # div(D s) = (div D) . s + D : grad s
+        return square + 2 * ((divergence * s).sum(-1) + (diffusion * jacobian).sum((-2, -1)))
+
+    return _mean(loss, model, state, diffusion, divergence)
 
 
-def _mean(x: Float[Tensor, " N"], state: Data) -> Float[Tensor, ""]:
+def _mean(function: Callable[..., Tensor], model: ScoreModel, state: Data, *rows: Tensor) -> Float[Tensor, ""]:
+    """Weighted mean over the particles of a ``function`` of velocities and ``rows``, which calls ``model``."""
     weight = state.get("weight")
-    return x.mean() if weight is None else (weight * x).sum() / weight.sum()
+    if weight is None:
+        columns, whole = (state.v, *rows), state.v.new_tensor(state.v.size(0))
+    else:
+        columns, whole = (state.v, *rows, weight), weight.sum()
+
+    def total(*own: Tensor) -> Tensor:
+        return function(*own).sum() if weight is None else (own[-1] * function(*own[:-1])).sum()
+
+    # A model that couples particles has to see all of them.
+    parts = over_chunks(total, *columns) if model.pointwise else [total(*columns)]
+    return parallel.across(torch.stack(parts).sum()) / parallel.across(whole)

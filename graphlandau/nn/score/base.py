@@ -10,6 +10,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from graphlandau import parallel
+from graphlandau.chunks import in_chunks
 from graphlandau.validation import is_concrete
 
 __all__ = ["ScoreModel", "Solvable", "as_score_model"]
@@ -61,7 +63,7 @@ class ScoreModel(nn.Module):
         """Decide by particles that were not trained on how far to trust the training; by default it is trusted."""
 
     def value_and_jacobian(self, v: Float[Tensor, "N d"]) -> tuple[Float[Tensor, "N d"], Float[Tensor, "N d d"]]:
-        r"""Score and Jacobian in one pass.
+        r"""Score and Jacobian in one pass, a few particles at a time.
 
         A model that couples particles gives the diagonal blocks :math:`\partial s_i / \partial v_i` of the whole
         Jacobian, by :math:`N d` tangents, 8 at a time, which bounds the memory, in training too.
@@ -71,7 +73,10 @@ class ScoreModel(nn.Module):
         """
         if not self.pointwise:
             return self.forward(v), self._diagonal_blocks(v)
-        # A pointwise field moves particle i by its own tangent only: d tangents give every particle's Jacobian.
+        return parallel.by_rows(in_chunks(self._forward_mode), v)
+
+    def _forward_mode(self, v: Tensor) -> tuple[Tensor, Tensor]:
+        """A pointwise field moves particle i by its own tangent only: d tangents give every particle's Jacobian."""
         directions = torch.eye(v.size(-1), dtype=v.dtype, device=v.device)
 
         def push(direction: Tensor) -> tuple[Tensor, Tensor]:
@@ -136,7 +141,7 @@ class _ModuleScore(ScoreModel):
         self.module, self.d, self.pointwise = module, d, pointwise
 
     def forward(self, v: Tensor) -> Tensor:
-        return self.module(v)
+        return parallel.by_rows(in_chunks(self.module), v) if self.pointwise else self.module(v)
 
 
 def as_score_model(module: nn.Module, d: int) -> ScoreModel:

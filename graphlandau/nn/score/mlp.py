@@ -9,6 +9,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from graphlandau import parallel
+from graphlandau.chunks import in_chunks
 from graphlandau.nn.score.base import ScoreModel
 from graphlandau.validation import require_one_of
 
@@ -43,7 +45,7 @@ class MLP(nn.Module):
     """A perceptron that carries :math:`d` tangents through its layers together with the value.
 
     The tangents are one tensor of shape ``(d, N, width)``, so that each layer is one matrix product for all of them;
-    the result can be trained through. ``depth`` counts hidden layers.
+    the result can be trained through. Many rows are taken a few at a time. ``depth`` counts hidden layers.
 
     Raises:
         ValueError: If ``width`` or ``depth`` is not a positive integer or ``activation`` is unknown.
@@ -61,13 +63,19 @@ class MLP(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Value at ``x``."""
+        return parallel.by_rows(in_chunks(self._value), x)
+
+    def value_and_jacobian(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Value ``(N, d)`` and Jacobian ``(N, d, d)``."""
+        return parallel.by_rows(in_chunks(self._value_and_jacobian), x)
+
+    def _value(self, x: Tensor) -> Tensor:
         activate = ACTIVATIONS[self.activation]
         for layer in self.hidden:
             x = activate(layer(x))[0]
         return self.last(x)
 
-    def value_and_jacobian(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Value ``(N, d)`` and Jacobian ``(N, d, d)``."""
+    def _value_and_jacobian(self, x: Tensor) -> tuple[Tensor, Tensor]:
         activate = ACTIVATIONS[self.activation]
         h, tangents = x, None
         for layer in self.hidden:
