@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from torch import Tensor
 from tqdm import tqdm
 
+from graphlandau import parallel
 from graphlandau.checkpoint import Checkpoint, save_checkpoint
 
 if TYPE_CHECKING:
@@ -19,6 +20,9 @@ __all__ = ["Callback", "Checkpoints", "Progress", "Snapshots"]
 
 class Callback:
     """One task of a run; override what it needs.
+
+    Of several processes each calls it, with the same numbers: what is not to happen several times belongs under
+    ``if graphlandau.parallel.rank() == 0``.
 
     The position of the run is in ``run.step``, ``run.t``, ``run.state`` and ``run.frame``. Where
     ``run.row_due``, numbers put into ``run.row`` become columns of the metrics (the same ones at every row).
@@ -76,7 +80,8 @@ class Checkpoints(Callback):
 
     def before_evaluate(self, run: Simulation) -> None:
         """Write the checkpoint if it is due."""
-        if run.folder is not None and (run.step % self.every == 0 or run.step == run.steps):
+        due = run.step % self.every == 0 or run.step == run.steps
+        if run.folder is not None and due and parallel.rank() == 0:
             run.folder.checkpoint.parent.mkdir(exist_ok=True)
             save_checkpoint(run.folder.checkpoint, Checkpoint.of(run))
 
@@ -95,8 +100,9 @@ class Progress(Callback):
 
     def begin(self, run: Simulation) -> None:
         """Open the bar at the step of the run."""
+        hidden = True if parallel.rank() else None
         self.bar = tqdm(
-            total=run.steps, initial=run.step, file=sys.stderr, unit="step", disable=None, dynamic_ncols=True
+            total=run.steps, initial=run.step, file=sys.stderr, unit="step", disable=hidden, dynamic_ncols=True
         )
 
     def after_evaluate(self, run: Simulation) -> None:

@@ -63,8 +63,9 @@ class Checkpoint:
     def apply(self, run: Simulation) -> None:
         """Put ``run`` back to where :meth:`of` saw it; warn if it continues elsewhere than it began."""
         for key, now in machine_facts(run).items():
-            if self.record.get(key) != now:
-                log.warning("%s was %s and is %s: the last digits may differ", key, self.record.get(key), now)
+            before = self.record.get(key, now)  # older checkpoints know less
+            if before != now:
+                log.warning("%s was %s and is %s: the last digits may differ", key, before, now)
         run.step = self.record["step"]
         run.wall_seconds, run.setup_seconds = self.record["wall_seconds"], self.record["setup_seconds"]
         state = {key: tensor.to(run.device) for key, tensor in self.part("state").items()}

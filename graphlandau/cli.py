@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import inspect
 import logging
+import os
 import shlex
 import signal
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, redirect_stdout
 from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,6 +28,7 @@ __all__ = ["main"]
 USAGE = """usage: graphlandau run --problem NAME --method NAME [--score NAME | --control NAME] [--KEY VALUE ...]
        graphlandau run --config FILE [--KEY VALUE ...]
        graphlandau run --resume RUN_DIR [--t_end LATER] [--threads NUMBER]
+       torchrun --nproc-per-node=K -m graphlandau run ...    the same by K processes
        graphlandau sweep --out DIR --over KEY=V1,V2,... [--case NAME="--KEY VALUE ..."] [--jobs NUMBER] [--commands]
                          [--KEY VALUE ...]
        graphlandau compare RUN_DIR RUN_DIR ... [--out DIR]
@@ -73,43 +75,81 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _fail(f"unknown command {argv[0]!r}; known: {', '.join(commands)}", 2)
     if str(Path.cwd()) not in sys.path:
         sys.path.append(str(Path.cwd()))  # where a user's own classes are
+    if _several() and argv[0] != "run":
+        return _fail(f"torchrun is for the command 'run' (got {argv[0]!r})", 2)
     try:
         with _messages_on_stderr():
             return commands[argv[0]](argv[1:])
     except ValueError as error:
         return _fail(str(error), 2)
+    except ConnectionError as error:  # another process has ended
+        return _fail(str(error), 1, follows=True)
     except KeyboardInterrupt:
         return _fail("interrupted", 130)
+    finally:
+        if _several():
+            from graphlandau import parallel
+
+            parallel.stop()
 
 
-def _fail(message: str, status: int) -> int:
-    print(f"error: {' '.join(message.split())}", file=sys.stderr)
+def _several() -> bool:
+    """Whether torchrun has started several processes, of which this is one."""
+    return int(os.environ.get("WORLD_SIZE", "1")) > 1 and "MASTER_ADDR" in os.environ
+
+
+def _first() -> bool:
+    """Whether this process speaks for all."""
+    return not _several() or os.environ.get("RANK", "0") == "0"
+
+
+def _fail(message: str, status: int, follows: bool = False) -> int:
+    """Say what is wrong; of several processes that have one error, one says it, and last of all one it ``follows``."""
+    said = " ".join(message.split())
+    if _several():
+        from graphlandau import parallel
+
+        # torchrun ends the others as soon as one has ended: they may finish their sentence.
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, signal.SIG_IGN)
+        if parallel.world() > 1:
+            said = parallel.what_to_say(said, follows)
+        elif not _first():
+            said = None
+    if said is not None:
+        print(f"error: {said}", file=sys.stderr)
     return status
 
 
 @contextmanager
 def _messages_on_stderr() -> Iterator[None]:
-    """Show what the library says, and each warning in one line."""
+    """Show what the library says, and each warning in one line; all but the first process are silent."""
 
     def show(message: Warning | str, *_: Any) -> None:
         print(f"warning: {' '.join(str(message).split())}", file=sys.stderr)
 
     logger, handler = logging.getLogger("graphlandau"), logging.StreamHandler(sys.stderr)
-    logger.addHandler(handler)
-    logger.setLevel(logging.INFO)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", DeprecationWarning)  # torch_geometric causes some on import
+    with ExitStack() as after, warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # torch_geometric causes some on import
+        if _first():
+            logger.addHandler(handler)
+            after.callback(logger.removeHandler, handler)
+            logger.setLevel(logging.INFO)
             warnings.showwarning = show
-            yield
-    finally:
-        logger.removeHandler(handler)
+        else:
+            warnings.simplefilter("ignore")
+            after.enter_context(redirect_stdout(after.enter_context(open(os.devnull, "w"))))
+        yield
 
 
 def _run(argv: list[str]) -> int:
+    from graphlandau import parallel
     from graphlandau.arguments import read_arguments
-    from graphlandau.config import compose, help_text
+    from graphlandau.config import compose, help_text, require_agreement
 
+    if _several():
+        signal.signal(signal.SIGTERM, signal.default_int_handler)  # how torchrun ends a process: as by Ctrl-C
+        parallel.start()
     given = read_arguments(argv)
     if "help" in given:
         print(f"{USAGE}\n\n{help_text(given)}")
@@ -121,8 +161,10 @@ def _run(argv: list[str]) -> int:
     if show:
         print(config.to_yaml(), end="")
         return 0
+    require_agreement(config)
     simulation = config.simulation(progress=True)
-    return _execute(simulation, config, new_in=Path(config.options.out or _free_folder(config)))
+    new_in = parallel.by_first(lambda: Path(config.options.out or _free_folder(config)))
+    return _execute(simulation, config, new_in)
 
 
 def _free_folder(config: RunConfig) -> Path:
@@ -133,7 +175,8 @@ def _free_folder(config: RunConfig) -> Path:
 
 
 def _resume(given: Mapping[str, list[str]]) -> int:
-    from graphlandau.config import compose
+    from graphlandau import parallel
+    from graphlandau.config import compose, require_agreement
     from graphlandau.run_folder import RunFolder
 
     name = given["resume"][-1]
@@ -154,11 +197,12 @@ def _resume(given: Mapping[str, list[str]]) -> int:
             assert after is not None
             if after < before:
                 raise ValueError(f"'t_end' must be at least {before:g}, the end so far (got {after:g})")
+        require_agreement(config)
         simulation = config.simulation(progress=True, folder=folder)
-        summary = folder.read_summary()
+        summary = parallel.by_first(folder.read_summary)
         if summary is not None and summary["steps"] == simulation.steps:
             print(f"{folder.path} is finished at t = {summary['t']:g}; a later --t_end would continue it")
-            drawn = any(folder.path.glob("figures/*.png"))
+            drawn = any(folder.path.glob("figures/*.png")) or not _first()
             return _draw(folder.path) if config.options.figures and not drawn else 0
         before = folder.config.read_text(encoding="utf-8")
         folder.reopen(config.to_yaml())
@@ -175,6 +219,7 @@ def _resume(given: Mapping[str, list[str]]) -> int:
 
 def _execute(simulation: Simulation, config: RunConfig, new_in: Path | None = None) -> int:
     """Run; a new folder is claimed first, and taken back if the input is refused before the first step."""
+    from graphlandau.parallel import RankError
     from graphlandau.run_folder import RunFolder
     from graphlandau.simulation import DivergedError
 
@@ -196,6 +241,9 @@ def _execute(simulation: Simulation, config: RunConfig, new_in: Path | None = No
     except KeyboardInterrupt:
         where = f"at step {simulation.step} of {simulation.steps}"
         return _fail(f"interrupted {where}; continue with: {resume}", 130)
+    except RankError as error:
+        where = f"at step {simulation.step} of {simulation.steps}"
+        return _fail(f"{error} {where}; continue with: {resume}", 1, follows=True)
     except ValueError as error:
         if simulation.rows and not (new_in is not None and simulation.step == 0):
             return _fail(f"{error} (at step {simulation.step} of {simulation.steps}); once cured: {resume}", 1)
@@ -212,7 +260,7 @@ def _execute(simulation: Simulation, config: RunConfig, new_in: Path | None = No
         folder.close()
     print(_report(result.summary))
     print(f"  {'folder':<28}{folder.path}")
-    return _draw(folder.path) if config.options.figures else 0
+    return _draw(folder.path) if config.options.figures and _first() else 0
 
 
 def _first_line(error: Exception) -> str:

@@ -16,7 +16,8 @@ import yaml
 from jsonargparse import ArgumentParser
 
 import graphlandau
-from graphlandau.arguments import FLAGS, METHOD_OPTIONS, describe_type, known_keys, parse_values, read_yaml
+from graphlandau import parallel
+from graphlandau.arguments import FLAGS, METHOD_OPTIONS, describe_type, dotted, known_keys, parse_values, read_yaml
 from graphlandau.certify import Certificate
 from graphlandau.methods import Method
 from graphlandau.nn.control import PhaseEmbedding, as_control_model
@@ -36,7 +37,7 @@ from graphlandau.problems import InitialValueProblem, KineticProblem, Problem
 from graphlandau.simulation import Simulation, require_device, require_seed
 from graphlandau.validation import require_integer
 
-__all__ = ["RunConfig", "RunOptions", "compose", "help_text", "run_parser"]
+__all__ = ["RunConfig", "RunOptions", "compose", "help_text", "require_agreement", "run_parser"]
 
 # Constructor arguments that the run itself fills in; they are no keys.
 FILLED_IN: dict[str, set[str | int]] = {
@@ -181,7 +182,7 @@ class RunConfig:
             dt=run.dt,
             t_end=run.t_end,
             seed=run.seed,
-            device=run.device,
+            device=parallel.own_device(run.device),
             dtype=getattr(torch, run.dtype),
             snapshots=run.snapshots,
             metrics_every=run.metrics_every,
@@ -249,6 +250,22 @@ def compose(arguments: Mapping[str, list[str]]) -> RunConfig:
             assert default is not None  # the method takes one
             choices[group] = default
     return _resolve({group: choices[group] for group in GROUPS if group in choices}, options)
+
+
+def require_agreement(config: RunConfig) -> None:
+    """Refuse to run if several processes would run different things, in every one of them alike.
+
+    Raises:
+        ValueError: If a key of the configuration, the package or torch is not the same in all processes.
+    """
+    own = {"graphlandau": graphlandau.__version__, "torch": str(torch.__version__)}
+    every = parallel.gather_objects(own | dotted(yaml.safe_load(config.to_yaml())))
+    for key in dict.fromkeys(key for one in every for key in one):
+        values = [one.get(key) for one in every]
+        other = next((r for r, value in enumerate(values) if value != values[0]), None)
+        if other is not None:
+            got = f"got {values[0]} in rank 0, {values[other]} in rank {other}"
+            raise ValueError(f"'{key}' must be the same in all processes ({got})")
 
 
 def _resolve(choices: dict[str, Choice], options: dict[str, Any]) -> RunConfig:

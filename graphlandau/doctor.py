@@ -19,7 +19,7 @@ from pathlib import Path
 import torch
 
 import graphlandau
-from graphlandau.nn.reduce import choose_backend, compile_available, keops_available
+from graphlandau.nn.reduce import MESH_FROM, choose_backend, compile_available, keops_available
 
 __all__ = ["report"]
 
@@ -111,9 +111,10 @@ def _torch_cluster() -> str:
 def _auto() -> str:
     compiled = "compiled where it pays" if compile_available()[0] else "eager"
     choices = []
-    for gamma in (0.0, -3.0):
-        backend = choose_backend(gamma)
-        choices.append(f"gamma = {gamma:g}: {backend}{f' ({compiled})' if backend == 'dense' else ''}")
+    for gamma, particles in ((0.0, 2), (-3.0, 2), (-3.0, MESH_FROM)):
+        backend = choose_backend(gamma, 3, particles)
+        size = f" from {particles:,} particles" if backend == "mesh" else ""
+        choices.append(f"gamma = {gamma:g}{size}: {backend}{f' ({compiled})' if backend == 'dense' else ''}")
     devices = "CPU and CUDA" if torch.cuda.is_available() else "CPU"
     return f"{'; '.join(choices)} on {devices}"
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from graphlandau.callbacks import Callback
 from graphlandau.density_errors import DensityErrors
+from graphlandau.drift_error import DriftError
 from graphlandau.kinetic_metrics import KineticMetrics
 from graphlandau.methods import Method
 from graphlandau.metrics import Metrics
@@ -14,8 +15,10 @@ from graphlandau.trajectory_errors import TrajectoryErrors
 __all__ = ["observers"]
 
 
-def observers(problem: InitialValueProblem, method: Method, floors: bool, seed: int) -> list[Callback]:
+def observers(problem: InitialValueProblem, method: Method, floors: bool, seed: int, every: int) -> list[Callback]:
     """Return what fills the metrics of a run of ``problem``, in the order of the columns.
+
+    Errors of the drift, which are costly, are measured at every checkpoint: ``every`` so many steps.
 
     Raises:
         ValueError: If ``problem`` is of no known kind.
@@ -24,5 +27,5 @@ def observers(problem: InitialValueProblem, method: Method, floors: bool, seed: 
         return [KineticMetrics(problem)]
     if isinstance(problem, Problem):
         errors = DensityErrors.where_known(problem, method, floors, seed)
-        return [Metrics(problem), *errors, *TrajectoryErrors.where_known(problem)]
+        return [Metrics(problem), *errors, *TrajectoryErrors.where_known(problem), *DriftError.of(method, every)]
     raise ValueError(f"'problem' must be a Problem or a KineticProblem (got {type(problem).__name__})")

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import csv
+import functools
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, Concatenate, ParamSpec
 
 import h5py
 from torch import Tensor
 
 import graphlandau
+from graphlandau import parallel
 from graphlandau.files import replace_durably, write_atomically
 
 try:
@@ -24,6 +26,19 @@ except ImportError:  # not a POSIX system: two processes in one folder go unnoti
 
 __all__ = ["RunFolder"]
 
+P = ParamSpec("P")
+
+
+def _first_only(method: Callable[Concatenate[RunFolder, P], None]) -> Callable[Concatenate[RunFolder, P], None]:
+    """A method that writes: of several processes the first one calls it."""
+
+    @functools.wraps(method)
+    def write(folder: RunFolder, *args: P.args, **kwargs: P.kwargs) -> None:
+        if parallel.rank() == 0:
+            method(folder, *args, **kwargs)
+
+    return write
+
 
 class RunFolder:
     """``config.yaml``, ``metrics.csv``, ``summary.json``, ``snapshots.h5``, ``checkpoint/`` and ``figures/``.
@@ -32,7 +47,8 @@ class RunFolder:
 
     A process that is killed leaves every file complete: whole files are written beside and renamed, rows
     of ``metrics.csv`` are appended by one write each. What was written after the last checkpoint is taken
-    back by :meth:`rewind`. Use :meth:`create` or :meth:`open`; both lock the folder for this process.
+    back by :meth:`rewind`. Use :meth:`create` or :meth:`open`; both lock the folder for this process. Of several
+    processes only the first one writes; what it meets in :meth:`create` and :meth:`open` all get.
     """
 
     def __init__(self, path: Path) -> None:
@@ -55,23 +71,26 @@ class RunFolder:
             ValueError: If it holds anything already, or cannot be written.
         """
         folder = cls(Path(path))
-        try:
-            if folder.config.exists():
-                raise ValueError(
-                    f"'out' must be a new or empty folder (got {path}, which holds another run; "
-                    f"to continue that one: graphlandau run --resume {path})"
-                )
-            if folder.path.is_dir() and any(not entry.name.endswith(".tmp") for entry in folder.path.iterdir()):
-                raise ValueError(f"'out' must be a new or empty folder (got {path}, which is not empty)")
-            for missing in reversed([p for p in (folder.path, *folder.path.parents) if not p.exists()]):
-                missing.mkdir()
-                folder._created.append(missing)
-            folder._acquire()
-            write_atomically(folder.config, config.encode())
-        except OSError as error:
-            folder.discard()
-            raise ValueError(f"'out' must be a writable folder (got {path}: {error.strerror})") from error
+        parallel.by_first(lambda: folder._claim(config))
         return folder
+
+    def _claim(self, config: str) -> None:
+        try:
+            if self.config.exists():
+                raise ValueError(
+                    f"'out' must be a new or empty folder (got {self.path}, which holds another run; "
+                    f"to continue that one: graphlandau run --resume {self.path})"
+                )
+            if self.path.is_dir() and any(not entry.name.endswith(".tmp") for entry in self.path.iterdir()):
+                raise ValueError(f"'out' must be a new or empty folder (got {self.path}, which is not empty)")
+            for missing in reversed([p for p in (self.path, *self.path.parents) if not p.exists()]):
+                missing.mkdir()
+                self._created.append(missing)
+            self._acquire()
+            write_atomically(self.config, config.encode())
+        except OSError as error:
+            self.discard()
+            raise ValueError(f"'out' must be a writable folder (got {self.path}: {error.strerror})") from error
 
     @classmethod
     def open(cls, path: str | Path) -> RunFolder:
@@ -81,13 +100,17 @@ class RunFolder:
             ValueError: If it is no run folder, cannot be written, or another process is running it.
         """
         folder = cls(Path(path))
-        if not folder.config.is_file():
-            raise ValueError(f"'resume' must be the folder of a run (got {path}, which has no config.yaml)")
-        if not os.access(folder.path, os.W_OK):
-            raise ValueError(f"'resume' must be a writable folder (got {path})")
-        folder._acquire()
+        parallel.by_first(folder._take_up)
         return folder
 
+    def _take_up(self) -> None:
+        if not self.config.is_file():
+            raise ValueError(f"'resume' must be the folder of a run (got {self.path}, which has no config.yaml)")
+        if not os.access(self.path, os.W_OK):
+            raise ValueError(f"'resume' must be a writable folder (got {self.path})")
+        self._acquire()
+
+    @_first_only
     def reopen(self, config: str) -> None:
         """Describe the run anew, to a later end than before; it is not finished any more."""
         write_atomically(self.config, config.encode())
@@ -99,6 +122,7 @@ class RunFolder:
             os.close(self._lock)
             self._lock = None
 
+    @_first_only
     def discard(self) -> None:
         """Take back what was written since :meth:`create`, for a run refused before its first step."""
         self.close()
@@ -122,6 +146,7 @@ class RunFolder:
             self.close()
             raise ValueError(f"{self.path} is being written by another process: wait for it, or end it") from None
 
+    @_first_only
     def write_row(self, row: dict[str, Any]) -> None:
         """Append one row to ``metrics.csv``; the first row fixes the columns, ``None`` is an empty cell.
 
@@ -155,6 +180,7 @@ class RunFolder:
             rows.append({**row, "step": int(cells["step"])})
         return rows
 
+    @_first_only
     def write_snapshot(
         self, step: int, t: float, tensors: dict[str, Tensor], *, problem: str, weight: Tensor | None = None
     ) -> None:
@@ -190,6 +216,7 @@ class RunFolder:
         with h5py.File(self.snapshots, "r") as file:
             return sorted(_step_groups(file).values())
 
+    @_first_only
     def rewind(self, step: int) -> None:
         """Drop the rows at or after ``step``, and the snapshots after it (one at ``step`` is overwritten)."""
         header, *lines = self._complete_lines() or [""]
@@ -204,6 +231,7 @@ class RunFolder:
                     if later > step:
                         del file[name]
 
+    @_first_only
     def write_summary(self, summary: dict[str, Any]) -> None:
         """Write ``summary.json``: its presence says that the run reached its end."""
         write_atomically(self.summary, (json.dumps(summary, indent=2) + "\n").encode())

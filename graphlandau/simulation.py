@@ -15,15 +15,17 @@ import torch
 from torch import Tensor
 from torch_geometric.data import Data
 
+from graphlandau import parallel
 from graphlandau.callbacks import Callback, Checkpoints, Progress, Snapshots
 from graphlandau.checkpoint import Checkpoint, load_checkpoint, tensors_of
 from graphlandau.methods.method import FrameT, Method, ProblemT
 from graphlandau.nn.reduce import expected_calls
 from graphlandau.observers import observers
+from graphlandau.problems.initial_value import InitialValueProblem
 from graphlandau.run_folder import RunFolder
 from graphlandau.state import particle_state
 from graphlandau.summary import class_names, machine_facts, summarise
-from graphlandau.validation import require_integer, require_number, require_positive
+from graphlandau.validation import all_finite, require_integer, require_number, require_positive
 
 log = logging.getLogger(__name__)
 
@@ -50,7 +52,8 @@ class Simulation(Generic[ProblemT, FrameT]):
     At every time :math:`t_n = t_{\text{start}} + n \, dt` score and drift (or the field) are evaluated, the callbacks
     look, and the method advances. The particles are drawn in float64 from ``seed`` alone, then cast: every method,
     dtype and device starts from the same ones. From a ``folder`` that holds a checkpoint, :meth:`run` goes on
-    to the same bits. Dimensionless.
+    to the same bits. Several processes (:mod:`graphlandau.parallel`) share the work of one run: all hold all particles,
+    the first one writes. Dimensionless.
 
     Args:
         problem: What is solved.
@@ -71,8 +74,8 @@ class Simulation(Generic[ProblemT, FrameT]):
         labels: Names of ``problem``, ``method`` and ``score`` for the summary; the classes' unless given.
 
     Raises:
-        ValueError: If a number is out of range, ``dt`` does not divide the interval, or ``method`` is for another kind
-            of problem.
+        ValueError: If a number is out of range, ``dt`` does not divide the interval, ``method`` is for another kind
+            of problem, or there is no particle (no block) for some process.
 
     Example:
         >>> from graphlandau.methods import Blob
@@ -107,6 +110,7 @@ class Simulation(Generic[ProblemT, FrameT]):
             raise ValueError(f"'problem' must be {what} (got {problem!r})")
         self.problem, self.method = problem, method
         self.particles = require_integer("particles", problem.particles if particles is None else particles, minimum=2)
+        _require_work_for_all(self.particles, method)
         self.dt = require_positive("dt", problem.dt if dt is None else dt)
         self.t_end = problem.t_end if t_end is None else t_end
         self.steps = count_steps(problem.t_start, self.t_end, self.dt)
@@ -118,7 +122,7 @@ class Simulation(Generic[ProblemT, FrameT]):
         self.snapshot_steps = {round(k * self.steps / intervals) for k in range(intervals + 1)}
         self.metrics_every = require_integer("metrics_every", metrics_every, minimum=1)
         every = require_integer("checkpoint_every", checkpoint_every, minimum=1)
-        self.callbacks = observers(problem, method, floors, self.seed)
+        self.callbacks = observers(problem, method, floors, self.seed, every)
         self.callbacks += [Snapshots(), Checkpoints(every), *callbacks, *([Progress()] if progress else [])]
         self.labels = class_names(problem, method) | dict(labels or {})
         self.folder = folder
@@ -144,13 +148,12 @@ class Simulation(Generic[ProblemT, FrameT]):
 
         Raises:
             DivergedError: If particles, score or drift become non-finite; the last checkpoint stays as it is.
+            MemoryError: If there is not enough memory.
         """
         self._clock = time.perf_counter()
         # How often a kernel will be called decides whether it is compiled: the same number after a resume.
-        with expected_calls(self.steps), self._closing_callbacks():
-            checkpoint = None
-            if self.folder is not None and self.folder.checkpoint.exists():
-                checkpoint = load_checkpoint(self.folder.checkpoint)
+        with expected_calls(self.steps), self._closing_callbacks(), self._memory_named():
+            checkpoint = parallel.by_first(self._checkpoint)
             self.method.foresee(self.t_end, None if self.folder is None else self.folder.training)
             if checkpoint is None:
                 self._start()
@@ -172,6 +175,11 @@ class Simulation(Generic[ProblemT, FrameT]):
             self.folder.write_summary(summary)
         return Result(self.state, summary, self.rows, self.folder.path if self.folder else None)
 
+    def _checkpoint(self) -> Checkpoint | None:
+        if self.folder is None or not self.folder.checkpoint.exists():
+            return None
+        return load_checkpoint(self.folder.checkpoint)
+
     def _initial_state(self) -> Data:
         generator = torch.Generator().manual_seed(self.seed)
         drawn = self.problem.draw(self.particles, generator=generator)
@@ -185,7 +193,7 @@ class Simulation(Generic[ProblemT, FrameT]):
         state = self._initial_state()
         torch.manual_seed(self.seed)
         with self._failures_named(), self._particles_named(state):
-            self.state = self.method.initialise(state, self.problem).apply(Tensor.contiguous)
+            self.state = _settled(self.method.initialise(state, self.problem))
         self.tick()
         self.setup_seconds = self.wall_seconds
 
@@ -220,8 +228,7 @@ class Simulation(Generic[ProblemT, FrameT]):
             state = self.method.advance(self.state, self.frame, self.dt)
         self.step += 1
         state.t = self.t
-        # One memory layout per step, the one a checkpoint restores: some sums depend on it in the last bit.
-        self.state = state.apply(Tensor.contiguous)
+        self.state = _settled(state)
         self._require_finite(tensors_of(self.state))
 
     @contextmanager
@@ -250,9 +257,29 @@ class Simulation(Generic[ProblemT, FrameT]):
             hint = "more --particles may be needed"
             raise ValueError(f"the initial particles cannot be used: {error}; {hint}") from error
 
+    @contextmanager
+    def _memory_named(self) -> Iterator[None]:
+        """Say what needs too much memory, and what would need less."""
+        try:
+            yield
+        except (MemoryError, RuntimeError) as error:
+            known = isinstance(error, MemoryError | torch.OutOfMemoryError)
+            if not known and "can't allocate memory" not in str(error):  # what torch says on a CPU
+                raise
+            backend = machine_facts(self)["backend"]
+            cures = ["fewer --particles"]
+            if hasattr(self.method, "batches"):
+                cures.append("a smaller --batch_size")
+            if backend == "mesh":
+                cures.append("a larger --mesh_tolerance")
+            elif _has_mesh(self.problem, self.method):
+                cures.append("--backend mesh")
+            who = f"{self.particles:,} particles" + (f" with the backend {backend}" if backend else "")
+            raise MemoryError(f"{who} need more memory than there is; take {' or '.join(cures)}") from error
+
     def _require_finite(self, tensors: Mapping[str, Tensor]) -> None:
         for name, tensor in tensors.items():
-            if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
+            if tensor.is_floating_point() and not all_finite(tensor):
                 bad = int((~torch.isfinite(tensor)).sum())
                 raise DivergedError(f"'{name}' became non-finite {self._where()}: {bad} of {tensor.numel()} entries")
 
@@ -262,6 +289,10 @@ class Simulation(Generic[ProblemT, FrameT]):
     def restore(self, checkpoint: Checkpoint) -> None:
         """Go back to ``checkpoint``, and drop from the folder what was written after it."""
         assert self.folder is not None
+        now, before = str(self.dtype).removeprefix("torch."), checkpoint.record["dtype"]
+        if now != before:
+            where = f"in which the checkpoint of {self.folder.path} is written"
+            raise ValueError(f"'dtype' must be {before}, {where} (got {now})")
         found = tuple(checkpoint.tensors["state.v"].shape)
         if found != (self.particles, self.problem.d) or checkpoint.record["step"] > self.steps:
             at = f"{found} particles at step {checkpoint.record['step']}"
@@ -269,15 +300,34 @@ class Simulation(Generic[ProblemT, FrameT]):
         checkpoint.apply(self)
         log.info("continuing from step %d of %d", self.step, self.steps)
         self.folder.rewind(self.step)
-        self.rows = self.folder.read_rows()
+        self.rows = parallel.by_first(self.folder.read_rows)
         # A longer run has other snapshots to come; one that is there already is kept.
-        self.snapshot_steps |= {self.step} & set(self.folder.snapshot_steps())
+        self.snapshot_steps |= {self.step} & set(parallel.by_first(self.folder.snapshot_steps))
 
     def tick(self) -> None:
         """Bring ``wall_seconds`` up to now."""
         now = time.perf_counter()
         self.wall_seconds += now - self._clock
         self._clock = now
+
+
+def _settled(state: Data) -> Data:
+    """The state in one memory layout, that of a restored checkpoint, and with the same bits in all processes."""
+    return state.apply(lambda x: parallel.of_first(x.contiguous()))
+
+
+def _has_mesh(problem: InitialValueProblem, method: Method) -> bool:
+    return hasattr(method, "mesh_tolerance") and -3 <= getattr(problem, "gamma", 0) < 0 and problem.d in (2, 3)
+
+
+def _require_work_for_all(particles: int, method: Method) -> None:
+    count = parallel.world()
+    if count > particles:
+        raise ValueError(f"'particles' must be at least {count}, one for each process (got {particles})")
+    batches = getattr(method, "batches", None)
+    if batches is not None and count > particles // batches.size > 0:
+        most = f"at most {particles // count}, so that each of {count} processes has a block"
+        raise ValueError(f"'batch_size' must be {most} (got {batches.size})")
 
 
 def require_seed(seed: int) -> int:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 import graphlandau
+from graphlandau import parallel
 from graphlandau.methods import Method
 from graphlandau.nn.reduce import choose_backend
 from graphlandau.problems.initial_value import InitialValueProblem
@@ -17,7 +18,7 @@ from graphlandau.problems.initial_value import InitialValueProblem
 if TYPE_CHECKING:
     from graphlandau.simulation import Simulation
 
-__all__ = ["class_names", "left_out", "machine_facts", "summarise"]
+__all__ = ["backend_of", "class_names", "left_out", "machine_facts", "summarise"]
 
 
 def class_names(problem: InitialValueProblem, method: Method) -> dict[str, str | None]:
@@ -32,15 +33,27 @@ def class_names(problem: InitialValueProblem, method: Method) -> dict[str, str |
 
 def machine_facts(run: Simulation) -> dict[str, Any]:
     """Return what decides the last bits of a run: device, dtype, backend, threads, versions."""
-    backend = getattr(run.method, "backend", None)
     return {
         "device": str(run.device),
         "dtype": str(run.dtype).removeprefix("torch."),
-        "backend": choose_backend(run.problem.gamma) if backend == "auto" else backend,
+        "backend": backend_of(run),
+        "processes": parallel.world(),
         "threads": torch.get_num_threads(),
         "torch_version": torch.__version__,
         "graphlandau_version": graphlandau.__version__,
     }
+
+
+def backend_of(run: Simulation) -> str | None:
+    """Return the backend that sums the drift of ``run``, ``None`` for a method without one."""
+    backend = getattr(run.method, "backend", None)
+    if backend != "auto":
+        return backend
+    used = getattr(getattr(run.method, "drift", None), "used", None)
+    if used is not None:
+        return used
+    batches = getattr(run.method, "batches", None)
+    return choose_backend(run.problem.gamma, run.problem.d, run.particles if batches is None else batches.size)
 
 
 def left_out(columns: Iterable[str]) -> set[str]:

@@ -187,7 +187,7 @@ def test_own_classes_are_found_in_the_current_folder(graphlandau, here, monkeypa
     assert "sbtm · Net" in out
 
 
-@pytest.mark.parametrize("error", [RuntimeError, MemoryError, TypeError, AttributeError, OSError, KeyError])
+@pytest.mark.parametrize("error", [RuntimeError, TypeError, AttributeError, OSError, KeyError])
 def test_run_that_breaks_ends_in_one_line(graphlandau, here, monkeypatch, error):
     def breaks_after(t_last):
         def score(self, state):
@@ -211,6 +211,30 @@ def test_run_that_breaks_ends_in_one_line(graphlandau, here, monkeypatch, error)
     )
     breaks_after(1)
     assert graphlandau("run --resume a")[0] == 0
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(),
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 80.00 GiB"),
+        RuntimeError("[enforce fail at alloc_cpu.cpp:124] DefaultCPUAllocator: can't allocate memory: 40 bytes"),
+    ],
+)
+def test_lack_of_memory_names_what_would_need_less(graphlandau, here, monkeypatch, error):
+    def score(self, state):
+        raise error
+
+    monkeypatch.setattr(Blob, "score", score)
+    needs = "need more memory than there is; take fewer --particles or a smaller --batch_size"
+    status, _, err = graphlandau(f"{RUN} --log_det none --out a")
+    assert status == 2
+    who = "60 particles with the backend moments"
+    assert err.splitlines()[-1] == f"error: the run could not start (MemoryError: {who} {needs})"
+    _, _, err = graphlandau(f"{RUN} --problem anisotropic_coulomb_3d --dt 0.01 --t_end 0.1 --log_det none --out a")
+    who = "60 particles with the backend dense"
+    assert err.splitlines()[-1] == f"error: the run could not start (MemoryError: {who} {needs} or --backend mesh)"
+    assert os.listdir(here) == []
 
 
 def test_run_that_diverges_at_once_blames_its_input(graphlandau, here, monkeypatch):

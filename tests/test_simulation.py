@@ -112,6 +112,13 @@ def test_checkpoint_of_another_run_is_refused(tmp_path):
         simulation(Blob(), folder=folder, t_end=0.1).run()
 
 
+def test_checkpoint_of_another_precision_is_refused(tmp_path):
+    folder = RunFolder.create(tmp_path, "")
+    simulation(Blob(), folder=folder).run()
+    with pytest.raises(ValueError, match=r"^'dtype' must be float32, in which the checkpoint of .* \(got float64\)$"):
+        simulation(Blob(), folder=folder, dtype=torch.float64).run()
+
+
 def test_same_particles_for_every_method_and_dtype():
     states = []
     for method, dtype in (

@@ -10,6 +10,7 @@ from torch_geometric.data import Data
 
 from graphlandau.methods.transport import LandauTransport
 from graphlandau.nn.conv import BlobScore
+from graphlandau.nn.reduce import MESH_TOLERANCE
 
 __all__ = ["Blob"]
 
@@ -27,6 +28,7 @@ class Blob(LandauTransport):
         batch_size: Particles per random batch in which drifts are summed; ``None`` sums over all.
         log_det: ``"exact"``, ``"linear"`` or ``"none"``, see :class:`~graphlandau.methods.LandauTransport`.
         backend: Backend of the drift.
+        mesh_tolerance: Relative error of the drift that the backend ``"mesh"`` is made for.
         seed: Seed of the random batches.
 
     Raises:
@@ -45,10 +47,21 @@ class Blob(LandauTransport):
         batch_size: int | None = None,
         log_det: str = "exact",
         backend: str = "auto",
+        mesh_tolerance: float = MESH_TOLERANCE,
         seed: int = 0,
     ) -> None:
-        super().__init__(integrator=integrator, batch_size=batch_size, log_det=log_det, backend=backend, seed=seed)
-        self.blob = BlobScore(bandwidth, correct, cutoff=cutoff)
+        super().__init__(
+            integrator=integrator,
+            batch_size=batch_size,
+            log_det=log_det,
+            backend=backend,
+            mesh_tolerance=mesh_tolerance,
+            seed=seed,
+        )
+        # The drift may need a backend that the score does not have.
+        self.blob = BlobScore(
+            bandwidth, correct, cutoff=cutoff, backend="mesh" if backend == "mesh" and cutoff is None else "auto"
+        )
 
     def score(self, state: Data) -> tuple[Tensor, Tensor | None]:
         """Blob score of all particles, also when drifts are summed in random batches."""

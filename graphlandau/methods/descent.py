@@ -10,6 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch_geometric.data import Data
 
+from graphlandau import parallel
+
 __all__ = ["Descent", "load_optimiser_state", "optimiser_state", "subset"]
 
 
@@ -49,12 +51,20 @@ class Descent:
         for group in self.optimiser.param_groups:
             group["lr"] = factor * self.learning_rate
 
-    def run(self, state: Data, steps: int, loss: Callable[[Data], Tensor]) -> None:
-        """Take ``steps`` steps on ``loss`` of minibatches of ``state``; every tensor of it is cut alike."""
+    def run(self, state: Data, steps: int, loss: Callable[[Data], Tensor], by_rows: bool = False) -> None:
+        """Take ``steps`` steps on ``loss`` of minibatches of ``state``; every tensor of it is cut alike.
+
+        Args:
+            state: The particles.
+            steps: Number of steps.
+            loss: What is lowered.
+            by_rows: Whether the loss is made of means over rows that do not know each other, see
+                :func:`graphlandau.parallel.in_shares`: several processes then take a share of each minibatch.
+        """
         n = state.v.size(0)
         size = n if self.minibatch is None else min(self.minibatch, n)
         for _ in range(steps):
-            self._step(subset(state, self._shuffle(state)[:size]), loss)
+            self._step(state, self._shuffle(state)[:size], loss, by_rows)
 
     def run_epochs(self, state: Data, epochs: int, loss: Callable[[Data], Tensor]) -> None:
         """Shuffle the particles ``epochs`` times into minibatches; take a step on the ``loss`` of each in turn.
@@ -67,16 +77,21 @@ class Descent:
         count = 1 if self.minibatch is None else max(1, n // self.minibatch)
         for _ in range(epochs):
             for index in self._shuffle(state).tensor_split(count):
-                self._step(subset(state, index), loss)
+                self._step(state, index, loss)
 
     def _shuffle(self, state: Data) -> Tensor:
         return torch.randperm(state.v.size(0), generator=self.generator, device=state.v.device)
 
-    def _step(self, batch: Data, loss: Callable[[Data], Tensor]) -> None:
+    def _step(self, state: Data, index: Tensor, loss: Callable[[Data], Tensor], by_rows: bool = False) -> None:
         self.model.train()
         with torch.enable_grad():
             self.optimiser.zero_grad()
-            loss(batch).backward()
+            if by_rows and parallel.sharing(index.numel()):
+                with parallel.in_shares(index.numel()) as own:
+                    loss(subset(state, index[own])).backward()
+                parallel.sum_gradients(self.parameters)
+            else:
+                loss(subset(state, index)).backward()
             self.optimiser.step()
         self.model.eval()
         self.steps_taken += 1
@@ -109,7 +124,8 @@ class Descent:
         random_state = self.generator.get_state()
         value = float(judge())
         self.generator.set_state(random_state)
-        return value
+        # It decides what is trained next: on unlike machines ranks might part over a last bit.
+        return parallel.agree(value)
 
     def state_dict(self) -> dict[str, Tensor]:
         """The optimiser's moments and the number of steps taken."""

@@ -18,7 +18,7 @@ from graphlandau.methods.method import Scored
 from graphlandau.methods.span import SpanSolver
 from graphlandau.methods.transport import unchecked_state
 from graphlandau.nn.conv import JKOAction
-from graphlandau.nn.reduce import expected_calls
+from graphlandau.nn.reduce import MESH_TOLERANCE, expected_calls
 from graphlandau.nn.score import ClosedFormScore, Solvable
 from graphlandau.nn.score.base import MOST_COUPLED
 from graphlandau.problems import Problem
@@ -76,6 +76,7 @@ class JKO(LearnedTransport):
             ``minibatch``, a closed form is minimised over the very batches that then move the particles.
         log_det: ``"linear"``, ``"exact"``, or ``"none"``: the linear objective, but no log-density is carried.
         backend: Backend of the pair sums.
+        mesh_tolerance: Relative error of the drift that the backend ``"mesh"`` is made for.
         seed: Seed of mini-batches and random batches.
 
     Raises:
@@ -106,6 +107,7 @@ class JKO(LearnedTransport):
         batch_size: int | None = None,
         log_det: str = "linear",
         backend: str = "auto",
+        mesh_tolerance: float = MESH_TOLERANCE,
         seed: int = 0,
     ) -> None:
         require_one_of("integrator", integrator, INNER_INTEGRATORS)
@@ -121,13 +123,14 @@ class JKO(LearnedTransport):
             batch_size=batch_size,
             log_det=log_det,
             backend=backend,
+            mesh_tolerance=mesh_tolerance,
             seed=seed,
         )
         self.inner_integrator = integrator
         self.inner_steps = require_integer("inner_steps", inner_steps, minimum=1)
         self.epochs = require_integer("epochs", epochs, minimum=1)
         self.given_minibatch = self.minibatch
-        self.action = JKOAction(self.drift.kernel.gamma, backend=backend)
+        self.action = JKOAction(self.drift.kernel.gamma, backend=_exact(backend))
         self.tau: float | None = None
         self._blocks: Tensor | None = None
 
@@ -144,7 +147,7 @@ class JKO(LearnedTransport):
             raise ValueError(f"'minibatch' must be at most the number of particles, {n} (got {self.minibatch})")
         super().prepare(state, problem)
         self.tau = None
-        self.action = JKOAction(problem.gamma, problem.strength, backend=self.backend)
+        self.action = JKOAction(problem.gamma, problem.strength, backend=_exact(self.backend))
         self.flow = InnerFlow(self.drift, self.inner_integrator, self.inner_steps)
         self.span = None
         if isinstance(self.model, ClosedFormScore):
@@ -312,3 +315,8 @@ def _as_score(v: Tensor, u: Tensor, jacobian: Tensor | None, weight: Tensor | No
     if jacobian is None:
         return s, None
     return s, jacobian + slope.to(u.dtype) * torch.eye(v.size(1), dtype=v.dtype, device=v.device)
+
+
+def _exact(backend: str) -> str:
+    """The backend of the action, which is summed over minibatches: small enough for an exact one."""
+    return "auto" if backend == "mesh" else backend

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch_geometric.data import Data
 
-from graphlandau import objectives
+from graphlandau import objectives, parallel
 from graphlandau.methods.descent import Descent, subset
 from graphlandau.methods.transport import LandauTransport, model_field
 from graphlandau.nn.score import ScoreModel, Solvable, as_score_model
@@ -50,6 +50,7 @@ class LearnedTransport(LandauTransport):
         batch_size: Particles per random batch in which drifts are summed.
         log_det: How the log-density is carried.
         backend: Backend of the drift.
+        mesh_tolerance: Relative error of the drift that the backend ``"mesh"`` is made for.
         seed: Seed of minibatches, probes and random batches.
 
     Raises:
@@ -72,9 +73,17 @@ class LearnedTransport(LandauTransport):
         batch_size: int | None,
         log_det: str,
         backend: str,
+        mesh_tolerance: float,
         seed: int,
     ) -> None:
-        super().__init__(integrator=integrator, batch_size=batch_size, log_det=log_det, backend=backend, seed=seed)
+        super().__init__(
+            integrator=integrator,
+            batch_size=batch_size,
+            log_det=log_det,
+            backend=backend,
+            mesh_tolerance=mesh_tolerance,
+            seed=seed,
+        )
         if not isinstance(score, nn.Module):
             raise ValueError(f"'score' must be a torch.nn.Module (got {type(score).__name__})")
         # Any module until prepare() gives it the calling convention of a score model.
@@ -149,10 +158,15 @@ class LearnedTransport(LandauTransport):
             particles = particles_of(state)
             particles.target = problem.score(state.v).to(state.v.dtype)
             for first in range(0, self.initial_steps, INITIAL_BURST):
-                if self._relative_error(particles) <= self.initial_tolerance:
+                if parallel.agree(self._relative_error(particles)) <= self.initial_tolerance:
                     break
                 steps = min(INITIAL_BURST, self.initial_steps - first)
-                descent.run(particles, steps, lambda x: objectives.explicit(self.model, x, x.target))
+                descent.run(
+                    particles,
+                    steps,
+                    lambda x: objectives.explicit(self.model, x, x.target),
+                    by_rows=self.model.pointwise,
+                )
         else:
             particles, loss = self.objective_of(state)
             learners, judges = self.held_out(particles)

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch_geometric.data import Data
 
+from graphlandau import parallel
 from graphlandau.methods.method import Scored
 from graphlandau.methods.pinn_training import Recipe, Training
 from graphlandau.methods.trained_flow import TrainedFlow
@@ -178,7 +179,7 @@ class PINN(LandauTransport):
             pair, recipe = self.pair, self.recipe
             training = Training(pair.flow, pair.score, self.drift, problem, recipe, seed=self.seed, folder=folder)
             self.pair = training.run()
-            if folder is not None:
+            if folder is not None and parallel.rank() == 0:
                 self.pair.save(folder / "trained.safetensors")
         return self._placed(state, problem.t_start)
 

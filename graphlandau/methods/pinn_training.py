@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from graphlandau import parallel
 from graphlandau.methods.descent import load_optimiser_state, optimiser_state
 from graphlandau.methods.trained_flow import TrainedFlow, describe, load_weights, read_trained
 from graphlandau.nn.conv import LandauDrift
@@ -149,7 +150,7 @@ class Training:
         self.iteration, self.seconds = 0, 0.0
         self.rows: list[dict[str, Any]] = []
         self._good: list[Tensor] = []
-        if self.path is not None and self.path.exists():
+        if self.path is not None and parallel.agree(self.path.exists()):
             self._restore(self.path)
 
     def run(self) -> TrainedFlow:
@@ -162,7 +163,13 @@ class Training:
         if self.iteration:
             log.info("training continues from iteration %d of %d", self.iteration, recipe.iterations)
         clock, before, since = time.perf_counter(), self.seconds, 0
-        bar = tqdm(total=recipe.iterations, initial=self.iteration, file=sys.stderr, unit="it", disable=None)
+        bar = tqdm(
+            total=recipe.iterations,
+            initial=self.iteration,
+            file=sys.stderr,
+            unit="it",
+            disable=True if parallel.rank() else None,
+        )
         self._keep()
         with bar:
             while self.iteration < recipe.iterations:
@@ -283,7 +290,7 @@ class Training:
             losses[1],
             self.seconds,
         )
-        if self.path is not None:
+        if self.path is not None and parallel.rank() == 0:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             trained = self.trained()
             trained.training["rows"] = self.rows

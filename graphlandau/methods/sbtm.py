@@ -12,6 +12,7 @@ from graphlandau import objectives
 from graphlandau.diagnostics import covariance
 from graphlandau.methods.descent import Descent
 from graphlandau.methods.learned import LearnedTransport, particles_of
+from graphlandau.nn.reduce import MESH_TOLERANCE
 from graphlandau.nn.score import Solvable
 from graphlandau.nn.score.base import MOST_COUPLED
 from graphlandau.schedules import Schedule
@@ -54,6 +55,7 @@ class SBTM(LearnedTransport):
         batch_size: Particles per random batch in which drifts are summed; ``None`` sums over all.
         log_det: ``"exact"``, ``"linear"`` or ``"none"``, see :class:`~graphlandau.methods.LandauTransport`.
         backend: Backend of the drift.
+        mesh_tolerance: Relative error of the drift that the backend ``"mesh"`` is made for.
         seed: Seed of minibatches, probes and random batches.
 
     Raises:
@@ -84,6 +86,7 @@ class SBTM(LearnedTransport):
         batch_size: int | None = None,
         log_det: str = "exact",
         backend: str = "auto",
+        mesh_tolerance: float = MESH_TOLERANCE,
         seed: int = 0,
     ) -> None:
         super().__init__(
@@ -98,6 +101,7 @@ class SBTM(LearnedTransport):
             batch_size=batch_size,
             log_det=log_det,
             backend=backend,
+            mesh_tolerance=mesh_tolerance,
             seed=seed,
         )
         self.objective = require_one_of("objective", objective, OBJECTIVES)
@@ -142,11 +146,15 @@ class SBTM(LearnedTransport):
         particles, loss = self.objective_of(state)
         few = self.few(state.v.size(0))
         if self.training == "fixed" and not few:
-            descent.run(particles, self.steps, loss)
+            descent.run(particles, self.steps, loss, by_rows=self.model.pointwise)
             return
         learners, judges = self.held_out(particles) if few else (particles, particles)
         bursts = 1 if self.training == "fixed" else self.max_steps // self.steps
-        descent.run_while_better(lambda: descent.run(learners, self.steps, loss), bursts, self.judgement(judges))
+
+        def burst() -> None:
+            descent.run(learners, self.steps, loss, by_rows=self.model.pointwise)
+
+        descent.run_while_better(burst, bursts, self.judgement(judges))
         if few:
             self.model.judge(judges.v, judges.get("weight"))
 

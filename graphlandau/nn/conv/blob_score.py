@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -14,6 +15,7 @@ from torch_geometric.utils import add_remaining_self_loops
 
 from graphlandau.graphs.neighbours import radius_edges
 from graphlandau.nn.conv.pairwise import PairwiseLayer
+from graphlandau.nn.reduce import MESH_FROM, GaussianMesh, MeshTooLarge
 from graphlandau.partition import Partition
 from graphlandau.validation import (
     is_concrete,
@@ -63,7 +65,12 @@ class BlobScore(PairwiseLayer):
             A smooth plasma loses the fraction :math:`P(\chi^2_{d+2} > \text{cutoff}^2)` of its score: at 5, which we
             recommend, 5e-5 in 2D and 1.4e-4 in 3D; measured 4e-5 and 9e-5 (N(0, I), N = 2000, Silverman's h, rms).
             Not under ``torch.vmap`` over ``v``.
-        backend: ``"dense"``, ``"keops"`` or ``"auto"`` (dense, or edges where there are any).
+        backend: ``"dense"``, ``"keops"``, ``"mesh"`` (up to 3D: sums over a lattice of half a bandwidth, spread and
+        gathered
+            by cubic splines, :math:`O(N + M^d \log M)`; relative errors, rms, of 2e-4 to 4e-4 in the score and 2e-3 in
+            the Jacobian, measured for N(0, I) with 2000 and 8000 particles; no forward mode), or ``"auto"``: edges
+            where there are any, the mesh from 100,000 particles (in every block) up to 3D unless it takes more than 2
+            GiB, else dense.
 
     Shapes:
         - **v**: velocities :math:`(N, d)`
@@ -99,7 +106,7 @@ class BlobScore(PairwiseLayer):
         cutoff: float | None = None,
         backend: str = "auto",
     ) -> None:
-        super().__init__(backend, ("auto", "dense", "keops"))
+        super().__init__(backend, ("auto", "dense", "mesh", "keops"))
         if isinstance(bandwidth, str):
             if bandwidth != "silverman":
                 raise ValueError(f"'bandwidth' must be 'silverman' or a positive number (got {bandwidth!r})")
@@ -122,7 +129,11 @@ class BlobScore(PairwiseLayer):
     ) -> Float[Tensor, "N d"]:
         """Score at every particle."""
         blob = self._prepare(v, edge_index, batch, weight)
-        score = self._sum(_Score(), blob, blob.inverse_density) / blob.h
+        if blob.mesh is None:
+            score = self._sum(_Score(), blob, blob.inverse_density) / blob.h
+        else:
+            by_density, by_others = blob.mesh.gradients(blob.inverse_density)
+            score = (by_density * blob.inverse_density + by_others) / blob.h
         return self._corrected(blob.x, score, None, blob)[0] if self.correct else score
 
     def value_and_jacobian(
@@ -145,7 +156,7 @@ class BlobScore(PairwiseLayer):
               field
             - **output**: :math:`(N, d)` and :math:`(N, d, d)`, ``[:, a, b]`` is :math:`\partial s_a / \partial v_b`
         """
-        blob = self._prepare(v, edge_index, batch, weight)
+        blob = self._prepare(v, edge_index, batch, weight, at)
         d, x, inverse_density = v.size(1), blob.x, blob.inverse_density
         if at is not None:
             if at.shape != v.shape or at.dtype != v.dtype:
@@ -154,9 +165,17 @@ class BlobScore(PairwiseLayer):
                 raise ValueError(f"'at' must have the shape and dtype of 'v', {want} (got {got})")
             x = (at - blob.mean) / blob.h
             inverse_density = self._inverse_density(blob, x)
-        out = self._sum(_ScoreAndHessian(), blob, blob.inverse_density, at=(x, inverse_density))
-        score, log_gradient, hessian = out.split([d, d, d * d], dim=1)
-        hessian = hessian.unflatten(1, (d, d))
+        if blob.mesh is None:
+            out = self._sum(_ScoreAndHessian(), blob, blob.inverse_density, at=(x, inverse_density))
+            score, log_gradient, hessian = out.split([d, d, d * d], dim=1)
+            hessian = hessian.unflatten(1, (d, d))
+        else:
+            place = None if at is None else x
+            by_density, by_others = blob.mesh.gradients(blob.inverse_density, place)
+            log_gradient = by_density * inverse_density
+            score = log_gradient + by_others
+            of_density, of_others = blob.mesh.hessians(blob.inverse_density, place)
+            hessian = of_density * inverse_density[:, :, None] + of_others
         jacobian = (hessian - log_gradient[:, :, None] * log_gradient[:, None, :]) / blob.h[:, :, None] ** 2
         return self._corrected(x, score / blob.h, jacobian, blob) if self.correct else (score / blob.h, jacobian)
 
@@ -181,7 +200,14 @@ class BlobScore(PairwiseLayer):
         log_density = -torch.log(blob.inverse_density) - norm
         return blob.partition.total(blob.weight[:, None] * log_density)[:, 0]
 
-    def _prepare(self, v: Tensor, edge_index: Tensor | None, batch: Tensor | None, weight: Tensor | None) -> _Blob:
+    def _prepare(
+        self,
+        v: Tensor,
+        edge_index: Tensor | None,
+        batch: Tensor | None,
+        weight: Tensor | None,
+        at: Tensor | None = None,
+    ) -> _Blob:
         require_velocities("v", v)
         require_weight("weight", weight, v)
         if edge_index is not None:
@@ -196,13 +222,40 @@ class BlobScore(PairwiseLayer):
         if self.cutoff is not None:
             edge_index = radius_edges(x, self.cutoff, batch=partition.block)
         graph = partition if edge_index is None else add_remaining_self_loops(edge_index, num_nodes=v.size(0))[0]
-        blob = _Blob(partition, graph, share, mean, x, h, v.new_empty(0))
-        return blob._replace(inverse_density=self._inverse_density(blob, x))
+        places = None if at is None else (at - mean) / h
+        mesh = None if edge_index is not None else self._mesh(x, share, partition, places)
+        blob = _Blob(partition, graph, share, mean, x, h, v.new_empty(0), mesh)
+        return blob._replace(inverse_density=self._inverse_density(blob))
 
-    def _inverse_density(self, blob: _Blob, x: Tensor) -> Tensor:
+    def _mesh(self, x: Tensor, share: Tensor, partition: Partition, at: Tensor | None) -> GaussianMesh | None:
+        """The mesh over the particles if that is the backend, ``None`` if not.
+
+        Raises:
+            ValueError: If it was asked for and is too large, or ``x`` has more than three dimensions.
+        """
+        small = x.size(1) > 3 or int(partition.size.min()) < MESH_FROM
+        if self.backend not in ("mesh", "auto") or (self.backend == "auto" and small):
+            return None
+        if x.size(1) > 3:
+            raise ValueError(f"'backend' must not be 'mesh' beyond three dimensions (got d = {x.size(1)})")
+        try:
+            return GaussianMesh.over(x, share, partition, at)
+        except MeshTooLarge as error:
+            if self.backend == "mesh":
+                raise ValueError(f"'bandwidth' must be larger, or the backend 'dense' ({error})") from error
+            warnings.warn(f"scores are summed by the backend 'dense' ({error})", stacklevel=4)
+            return None
+
+    def _inverse_density(self, blob: _Blob, at: Tensor | None = None) -> Tensor:
+        if blob.mesh is not None:
+            density = blob.mesh.density(at)
+            # Rounding of the transforms must not outweigh what a particle feels of itself.
+            floor = blob.weight[:, None] if at is None else density.new_zeros(())
+        else:
+            density = self._sum(_Density(), blob, at=(blob.x if at is None else at,))
+            floor = density.new_zeros(())
         # A tracer of weight 0 may be so far from everything that its density underflows.
-        floor = torch.finfo(x.dtype).tiny ** 0.5
-        return 1 / self._sum(_Density(), blob, at=(x,)).clamp_min(floor)
+        return 1 / torch.maximum(density, floor).clamp_min(torch.finfo(density.dtype).tiny ** 0.5)
 
     def _require_only(self, edge_index: Tensor, batch: Tensor | None, v: Tensor) -> None:
         if batch is not None:
@@ -272,6 +325,7 @@ class _Blob(NamedTuple):
     x: Tensor
     h: Tensor
     inverse_density: Tensor
+    mesh: GaussianMesh | None
 
 
 def _principal_axes(centred: Tensor, share: Tensor, partition: Partition) -> tuple[Tensor, Tensor]:

@@ -20,16 +20,26 @@ class CollisionLayer(PairwiseLayer):
     Args:
         gamma: Kernel exponent in [-4, 1].
         strength: Collision strength.
-        backend: ``"auto"``, ``"dense"``, ``"moments"``, ``"keops"`` or ``"edges"``.
+        backend: ``"auto"`` or one of ``backends``.
         eps: Softening length.
+        backends: What the subclass supports.
 
     Raises:
         ValueError: If an argument is out of range, or ``backend="moments"`` and ``gamma`` is not 0.
         ImportError: If ``backend="keops"`` and KeOps does not work here.
     """
 
-    def __init__(self, gamma: float, strength: float = 1.0, *, backend: str = "auto", eps: float | None = None) -> None:
-        super().__init__(backend, ("auto", "dense", "moments", "keops", "edges"))
+    def __init__(
+        self,
+        gamma: float,
+        strength: float = 1.0,
+        *,
+        backend: str = "auto",
+        eps: float | None = None,
+        backends: tuple[str, ...] = ("dense", "moments", "keops", "edges"),
+    ) -> None:
+        super().__init__(backend, ("auto", *backends))
+        self.backends = backends
         self.kernel = LandauKernel(gamma, strength, eps)
         if backend == "moments" and gamma != 0:
             raise ValueError(f"'backend' must not be 'moments' unless gamma is 0 (got gamma {gamma})")
@@ -74,8 +84,14 @@ class CollisionLayer(PairwiseLayer):
         partition = Partition.from_batch(batch, v)
         if weight is None or batch is not None:
             weight = partition.normalised(weight, v)
-        backend = choose_backend(self.kernel.gamma) if self.backend == "auto" else self.backend
-        return partition, backend, weight
+        return partition, self.chosen_backend(v.size(1), int(partition.size.min())), weight
+
+    def chosen_backend(self, d: int, particles: int) -> str:
+        """The backend that sums over blocks of so many particles, the smallest one, in ``d`` dimensions."""
+        if self.backend != "auto":
+            return self.backend
+        chosen = choose_backend(self.kernel.gamma, d, particles)
+        return chosen if chosen in self.backends else "dense"
 
     def __repr__(self) -> str:
         k = self.kernel

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -13,12 +15,25 @@ from torch.autograd.function import once_differentiable
 
 from graphlandau.kernels import LandauKernel
 from graphlandau.nn.conv.collision_layer import CollisionLayer, reduced_field
-from graphlandau.nn.reduce import maxwell_drift, maxwell_partials
+from graphlandau.nn.reduce import (
+    MESH_TOLERANCE,
+    FlatBlock,
+    MeshTooLarge,
+    maxwell_drift,
+    maxwell_partials,
+    mesh_diffusion,
+    mesh_drift,
+    mesh_partials,
+    rectangular_pair_sum,
+)
 from graphlandau.partition import Partition
-from graphlandau.validation import is_concrete
+from graphlandau.validation import is_concrete, require_positive
 from graphlandau.vectors import dot, identity, join, outer
 
 __all__ = ["LandauDrift"]
+
+# Blocks in which the error of a drift is measured.
+MOST_BLOCKS = 8
 
 
 class LandauDrift(CollisionLayer):
@@ -39,11 +54,28 @@ class LandauDrift(CollisionLayer):
         gamma: Kernel exponent in [-4, 1]; 0 is Maxwell, -3 is Coulomb in every dimension.
         strength: Collision strength :math:`C > 0`.
         backend: ``"dense"`` (tiles, compiled where it pays), ``"moments"`` (exact :math:`O(N)`, ``gamma = 0``),
-            ``"keops"``, ``"edges"`` (``propagate``), or ``"auto"``: ``edges`` when a graph is given, else
-            ``moments`` for ``gamma = 0`` and ``dense`` otherwise. All are exact and agree to rounding; all are
-            differentiable in ``v``, ``s`` and ``weight``, and all but ``keops`` in forward mode too.
+            ``"keops"``, ``"edges"`` (``propagate``), ``"mesh"`` (:math:`O(N + M^d \log M)` for :math:`-3 \le \gamma <
+            0` in 2D and 3D, below), or ``"auto"``: ``edges`` when a graph is given, ``moments`` for ``gamma = 0``,
+            ``mesh`` from 100,000 particles (in every block) where it can, else ``dense``. All but the mesh are exact
+            and agree to rounding; all are differentiable in ``v``, ``s`` and ``weight``, and all but ``keops`` and
+            ``mesh`` in forward mode too.
         eps: Softening length: :math:`\max(|z|, \varepsilon)` stands in the power of :math:`|z|`. ``None`` follows the
-            dtype, see :class:`~graphlandau.kernels.LandauKernel`.
+            dtype, see :class:`~graphlandau.kernels.LandauKernel`. Not with the mesh, which is smooth at its own scale.
+        tolerance: Relative error :math:`\|\tilde U - U\| / \|U\|` from which the mesh takes its spacing;
+            :meth:`error` measures what it is. At test
+            particles (``at``) whose scores are unlike those of their neighbours it is missed.
+
+    **The mesh.** Particles are spread over a cubic lattice by cubic B-splines, convolved with the kernel by zero-padded
+    FFTs, and the fields :math:`A * \mu`, :math:`A * s \mu` gathered by the same splines. Momentum is kept to rounding,
+    because spreading and gathering are adjoint; the energy exactly, by a drift :math:`a_i (v_i - m)` of the size of
+    the error; of dissipation there is no proof. The kernel is split as in an Ewald sum and each part transformed
+    exactly, so the density that the lattice resolves has the right field; nothing is added for particles within a cell
+    of each other, which feel a kernel that is smooth at that scale. :meth:`partials` are the derivatives of that smooth
+    field. Blocks have lattices of their own. Lattices beyond 2 GiB are refused, or with ``"auto"`` replaced by
+    ``dense`` with a warning.
+
+    Attributes:
+        used: Backend of the last drift, ``None`` before the first.
 
     Shapes:
         - **v**, **s**: velocities and scores, :math:`(N, d)` with :math:`d \ge 2`
@@ -58,20 +90,40 @@ class LandauDrift(CollisionLayer):
 
     Raises:
         ValueError: If an argument is out of range, tensors are non-finite or do not fit together, both
-            ``edge_index`` and ``batch`` are given, or ``edge_index`` meets a backend other than edges.
+            ``edge_index`` and ``batch`` are given, ``edge_index`` meets a backend other than edges, or the mesh is
+            asked for another ``gamma`` or dimension or a tolerance that takes too large a lattice.
         ImportError: If ``backend="keops"`` and KeOps does not work here.
 
     Example:
         >>> drift = LandauDrift(gamma=-3.0, strength=1 / 16)
         >>> drift
-        LandauDrift(gamma=-3.0, strength=0.0625, backend='auto', eps=None)
+        LandauDrift(gamma=-3.0, strength=0.0625, backend='auto', eps=None, tolerance=0.001)
         >>> v = torch.randn(100, 3)
         >>> drift(v, s=-v).abs().max() < 1e-6  # a Maxwellian is at rest
         tensor(True)
 
     Reference: Huang and Wang, arXiv:2409.12296, Eq. (22); Ilin, Hu and Wang 2025, Eq. (3.1). Blocks are the
-    random batches of Huang and Wang, Section 4.3. Sparse ``edge_index`` is ours.
+    random batches of Huang and Wang, Section 4.3. Sparse ``edge_index`` is ours, and so is the mesh.
     """
+
+    def __init__(
+        self,
+        gamma: float,
+        strength: float = 1.0,
+        *,
+        backend: str = "auto",
+        eps: float | None = None,
+        tolerance: float = MESH_TOLERANCE,
+    ) -> None:
+        super().__init__(
+            gamma, strength, backend=backend, eps=eps, backends=("dense", "moments", "mesh", "keops", "edges")
+        )
+        self.tolerance = require_positive("tolerance", tolerance)
+        self.used: str | None = None
+        if backend == "mesh" and not -3 <= gamma < 0:
+            raise ValueError(f"'backend' must not be 'mesh' unless gamma is in [-3, 0) (got gamma {gamma})")
+        if backend == "mesh" and eps is not None:
+            raise ValueError(f"'eps' must be None with backend 'mesh', which is smooth at its own scale (got {eps})")
 
     def forward(
         self,
@@ -85,9 +137,16 @@ class LandauDrift(CollisionLayer):
         """Drift of every particle, or what a test particle ``at`` its place would feel."""
         graph, backend, weight = self.prepare(v, ("s", s), edge_index, batch, weight)
         _require_like(at, v)
+        self.used = backend
         if backend == "moments":
             assert isinstance(graph, Partition)
             return self.kernel.strength * maxwell_drift(v, s, weight, graph, at)
+        if backend == "mesh":
+            assert isinstance(graph, Partition)
+            drift = self._by_mesh(mesh_drift, *_reduced(v, s, graph, at)[0], weight, graph)
+            if drift is not None:
+                return self.kernel.strength * drift
+            self.used = backend = "dense"
         if at is None:  # what is reduced are differences: test particles need scores of the same kind
             s, _ = reduced_field(v, s, graph if isinstance(graph, Partition) else Partition.from_batch(None, v))
         formula = _Drift(self.kernel, self.kernel.softening(v.dtype))
@@ -124,6 +183,14 @@ class LandauDrift(CollisionLayer):
             assert isinstance(graph, Partition)
             by_v, by_s = maxwell_partials(v, s, weight, graph, at)
             return self.kernel.strength * by_v, self.kernel.strength * by_s
+        if backend == "mesh":
+            assert isinstance(graph, Partition)
+            inputs, slope = _reduced(v, s, graph, at)
+            partials = self._by_mesh(mesh_partials, *inputs, weight, graph)
+            if partials is not None:
+                by_v, by_s = (self.kernel.strength * x for x in partials)
+                return by_v - slope.to(v.dtype)[:, :, None] * by_s, by_s
+            backend = "dense"
         d = v.size(1)
         formula = _Partials(self.kernel, self.kernel.softening(v.dtype))
         senders = (v, s, weight[:, None])
@@ -171,10 +238,95 @@ class LandauDrift(CollisionLayer):
             mass, first = graph.total(weight[:, None]), graph.total(weight[:, None] * v)
             away = graph.spread(mass) * v - graph.spread(first)
             return -self.kernel.strength * by_s, -(d - 1) * self.kernel.strength * away
+        if backend == "mesh":
+            assert isinstance(graph, Partition)
+            still = torch.zeros_like(v)
+            found = self._by_mesh(mesh_diffusion, v, still, None, weight, graph)
+            if found is not None:
+                return self.kernel.strength * found[0], self.kernel.strength * found[1]
+            backend = "dense"
         formula = _Diffusion(self.kernel, self.kernel.softening(v.dtype))
         out = self.pair_sum(backend, formula, (v,), (v, weight[:, None]), graph)
         matrix, divergence = out.split([d * d, d], dim=1)
         return matrix.unflatten(1, (d, d)), (d - 1) * divergence
+
+    def __repr__(self) -> str:
+        return f"{super().__repr__()[:-1]}, tolerance={self.tolerance})"
+
+    @torch.no_grad()
+    def error(
+        self,
+        v: Float[Tensor, "N d"],
+        s: Float[Tensor, "N d"],
+        batch: Int[Tensor, " N"] | None = None,
+        weight: Float[Tensor, " N"] | None = None,
+        *,
+        drift: Float[Tensor, "N d"] | None = None,
+        targets: int = 512,
+        generator: torch.Generator | None = None,
+    ) -> float:
+        r"""Relative error :math:`\|\tilde U - U\| / \|U\|` over random targets, by the direct sum.
+
+        Costs ``targets`` times N pairs, in float64. Of exact backends it is the rounding.
+
+        Args:
+            v: Velocities.
+            s: Scores.
+            batch: Blocks.
+            weight: Weights.
+            drift: What :meth:`forward` gave, if that is known.
+            targets: Number of targets, in at most 8 of the blocks.
+            generator: Where they are drawn from, on the CPU.
+        """
+        found = self(v, s, batch=batch, weight=weight) if drift is None else drift
+        graph, _, share = self.prepare(v, ("s", s), None, batch, weight)
+        assert isinstance(graph, Partition)
+        # In float64 with the softening of the particles' precision: that of float32 belongs to what is measured.
+        formula = _Drift(self.kernel, self.kernel.softening(v.dtype))
+        v, s, share = v.double(), reduced_field(v, s, graph)[0].double(), share.double()
+        chosen = torch.randperm(graph.count, generator=generator)[:MOST_BLOCKS].tolist()
+        error, size = 0.0, 0.0
+        for block in chosen:
+            members = (graph.block == block).nonzero()[:, 0]
+            picked = torch.randperm(members.numel(), generator=generator)[: max(1, targets // len(chosen))]
+            at = members[picked.to(members.device)]
+            senders = (v[members], s[members], share[members, None])
+            exact = rectangular_pair_sum(formula, (v[at], s[at]), senders)
+            error += float((found[at].double() - exact).square().sum())
+            size += float(exact.square().sum())
+        return math.sqrt(error / size) if size > 0 else 0.0
+
+    def _by_mesh(
+        self,
+        function: Callable[..., Any],
+        v: Tensor,
+        s: Tensor,
+        at: tuple[Tensor, Tensor] | None,
+        weight: Tensor,
+        partition: Partition,
+    ) -> Any:
+        """What ``function`` finds on a mesh, for strength 1; ``None`` if ``auto`` takes another backend after all.
+
+        Raises:
+            ValueError: If the mesh was asked for and is not defined here or too large.
+        """
+        if v.size(1) not in (2, 3):
+            raise ValueError(f"'backend' must not be 'mesh' unless d is 2 or 3 (got d = {v.size(1)})")
+        try:
+            return function(v, s, weight, partition, self.kernel.gamma, self.tolerance, at)
+        except FlatBlock as error:
+            if self.backend == "mesh":
+                raise
+            reason = str(error)
+        except MeshTooLarge as error:
+            if self.backend == "mesh":
+                raise ValueError(
+                    f"'tolerance' must be larger, or the backend 'dense' (got {self.tolerance:g} for "
+                    f"{v.size(0):,} particles: {error})"
+                ) from error
+            reason = str(error)
+        warnings.warn(f"drifts are summed by the backend 'dense' ({reason})", stacklevel=3)
+        return None
 
     def jacobian(
         self, v: Float[Tensor, "N d"], s: Float[Tensor, "N d"], jac_s: Float[Tensor, "N d d"], **graph: Any
@@ -191,6 +343,17 @@ class LandauDrift(CollisionLayer):
     ) -> Float[Tensor, " N"]:
         r""":math:`\operatorname{div} U(v_i) = -\sum_j w_j [A : \nabla s - (d-1) C |z|^\gamma z \cdot (s_i - s_j)]`."""
         return self.jacobian(v, s, jac_s, **graph).diagonal(dim1=1, dim2=2).sum(-1)
+
+
+def _reduced(
+    v: Tensor, s: Tensor, partition: Partition, at: tuple[Tensor, Tensor] | None
+) -> tuple[tuple[Tensor, Tensor, tuple[Tensor, Tensor] | None], Tensor]:
+    """Particles and test particles with what every block has in common taken out of the scores, and the slope of it."""
+    reduced, slope = reduced_field(v, s, partition)
+    if at is not None:
+        common = (s - reduced) + (slope * (at[0] - v)).to(s.dtype)
+        at = at[0], at[1] - common
+    return (v, reduced, at), slope
 
 
 def _require_like(at: tuple[Tensor, Tensor] | None, v: Tensor) -> None:

@@ -8,10 +8,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from graphlandau import parallel
 from graphlandau.nn.reduce.tiles import Group, PairFormula, PairTile, tile_sum
 from graphlandau.partition import Partition
 
-__all__ = ["dense_pair_sum"]
+__all__ = ["dense_pair_sum", "rectangular_pair_sum"]
 
 
 def dense_pair_sum(
@@ -22,13 +23,13 @@ def dense_pair_sum(
 ) -> Float[Tensor, "N q"]:
     r"""Sum of ``formula`` over all pairs inside each block, :math:`O(N \times \text{tile})` memory.
 
-    The last sender vector must be a factor of every term (its weight): padding is a sender of weight 0.
+    The last sender vector must be a factor of every term (its weight): padding is a sender of weight 0. Of several
+    processes each takes its share of the receivers, or of the blocks.
     """
+    if partition.count == 1:
+        return rectangular_pair_sum(formula, receivers, senders)
     x, y = _grouped(receivers), _grouped(senders)
     tile = PairTile(formula, tuple(group for group, _ in x), tuple(group for group, _ in y))
-    if partition.count == 1:
-        (out,) = tile_sum(tile, *(_components(tensor[None]) for _, tensor in (*x, *y)))
-        return out[0].transpose(0, 1)
     last = len(senders) - 1
     parts, places = [], []
     for index, mask in partition.padded():
@@ -38,10 +39,30 @@ def dense_pair_sum(
             if group[-1][0] == last:
                 rows = torch.cat([rows[..., :-1], rows[..., -1:] * mask[..., None]], dim=-1)
             inputs.append(rows)
+        blocks = len(index)
+        if parallel.sharing(blocks):
+            inputs = [parallel.own(rows) for rows in inputs]
         (out,) = tile_sum(tile, *(_components(rows) for rows in inputs))
+        if parallel.sharing(blocks):
+            out = parallel.all_rows(out, blocks)
         parts.append(out.transpose(1, 2)[mask])
         places.append(index[mask])
     return torch.cat(parts)[torch.argsort(torch.cat(places))]
+
+
+def rectangular_pair_sum(
+    formula: PairFormula, receivers: Sequence[Float[Tensor, "n _k"]], senders: Sequence[Float[Tensor, "m _l"]]
+) -> Float[Tensor, "n q"]:
+    """Sum of ``formula`` over all pairs of a receiver and a sender, of which there may be other numbers."""
+    x, y = _grouped(receivers), _grouped(senders)
+    tile = PairTile(formula, tuple(group for group, _ in x), tuple(group for group, _ in y))
+    n = receivers[0].size(0)
+    here, there = [tensor for _, tensor in x], [tensor for _, tensor in y]
+    if parallel.sharing(n):
+        here, there = [parallel.own(a) for a in here], [parallel.shared(a) for a in there]
+    (out,) = tile_sum(tile, *(_components(tensor[None]) for tensor in (*here, *there)))
+    out = out[0].transpose(0, 1)
+    return parallel.all_rows(out, n) if parallel.sharing(n) else out
 
 
 def _grouped(vectors: Sequence[Float[Tensor, "N _k"]]) -> list[tuple[Group, Float[Tensor, "N _m"]]]:

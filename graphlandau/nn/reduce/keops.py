@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from graphlandau import parallel
 from graphlandau.nn.reduce.tiles import PairFormula
 from graphlandau.partition import Partition
 
@@ -43,7 +45,7 @@ def keops_pair_sum(
     """Sum of ``formula`` over all pairs inside each block; blocks are KeOps ranges.
 
     The same formula as the dense tiles, evaluated on symbols. Differentiable in reverse mode to any
-    order, not in forward mode.
+    order, not in forward mode. Of several processes each takes its share of the receivers, or of the blocks.
 
     Raises:
         ImportError: If KeOps is missing or cannot compile here.
@@ -51,21 +53,43 @@ def keops_pair_sum(
     works, reason = keops_available()
     if not works:
         raise ImportError(f"backend 'keops' needs pykeops and g++: pip install graphlandau[keops] ({reason})")
-    from pykeops.torch import LazyTensor
-
     if partition.count > 1:
         order = partition.order
-        receivers, senders = [x[order] for x in receivers], [x[order] for x in senders]
+        sorted_sum = _in_blocks(formula, [x[order] for x in receivers], [x[order] for x in senders], partition)
+        return sorted_sum[torch.argsort(order)]
+    n = receivers[0].size(0)  # all particles, or some targets
+    if not parallel.sharing(n):
+        return _symbols(formula, receivers, senders).sum(dim=1)
+    receivers, senders = [parallel.own(x) for x in receivers], [parallel.shared(x) for x in senders]
+    return parallel.all_rows(_symbols(formula, receivers, senders).sum(dim=1), n)
+
+
+def _symbols(formula: PairFormula, receivers: Sequence[Tensor], senders: Sequence[Tensor]) -> Any:
+    """The terms of all pairs, not yet evaluated."""
+    from pykeops.torch import LazyTensor
+
     x = [LazyTensor(a.contiguous()[:, None, :]) for a in receivers]
     y = [LazyTensor(a.contiguous()[None, :, :]) for a in senders]
-    total = formula(x, y)
-    if partition.count == 1:
-        return total.sum(dim=1)
-    total.ranges = _diagonal(partition)
-    return total.sum(dim=1)[torch.argsort(partition.order)]
+    return formula(x, y)
 
 
-def _diagonal(partition: Partition) -> tuple[Tensor, ...]:
-    ranges = torch.stack([partition.first, partition.first + partition.size], dim=1).int().contiguous()
-    slices = torch.arange(1, partition.count + 1, dtype=torch.int32, device=ranges.device)
+def _in_blocks(
+    formula: PairFormula, receivers: Sequence[Tensor], senders: Sequence[Tensor], partition: Partition
+) -> Tensor:
+    """Sum over the pairs of each block; the particles are in the order of their blocks."""
+    size, sizes = partition.size, None
+    if parallel.sharing(partition.count):
+        blocks = size.split(parallel.shares(partition.count))
+        size, sizes = blocks[parallel.rank()], [int(part.sum()) for part in blocks]
+        receivers, senders = ([parallel.own(x, sizes) for x in vectors] for vectors in (receivers, senders))
+    total = _symbols(formula, receivers, senders)
+    total.ranges = _diagonal(size)
+    out = total.sum(dim=1)
+    return out if sizes is None else parallel.all_rows(out, sum(sizes), sizes)
+
+
+def _diagonal(size: Tensor) -> tuple[Tensor, ...]:
+    end = torch.cumsum(size, 0)
+    ranges = torch.stack([end - size, end], dim=1).int().contiguous()
+    slices = torch.arange(1, size.numel() + 1, dtype=torch.int32, device=ranges.device)
     return (ranges, slices, ranges, ranges, slices, ranges)

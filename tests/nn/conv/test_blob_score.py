@@ -473,7 +473,7 @@ def test_refuses_cutoff_with_another_backend():
 
 
 def test_refuses_backend():
-    with pytest.raises(ValueError, match="'backend' must be one of auto, dense, keops"):
+    with pytest.raises(ValueError, match="'backend' must be one of auto, dense, mesh, keops"):
         BlobScore(backend="edges")
 
 

@@ -7,6 +7,7 @@ import torch
 from hypothesis import given, settings
 from invariants import assert_close, cases, direct_sum, particles
 
+from graphlandau import chunks
 from graphlandau.nn.reduce import maxwell_drift, maxwell_partials
 from graphlandau.partition import Partition
 
@@ -30,6 +31,27 @@ def test_equals_the_direct_sum_in_each_block():
     actual = maxwell_drift(v, s, weight, Partition.from_batch(batch, v))
     assert_close("moments in blocks", actual, expected, magnitude.clamp_min(1e-3), 1e-13)
     assert not actual[5].any()
+
+
+@pytest.mark.parametrize("blocks", [False, True])
+def test_chunks_of_particles_change_nothing_but_rounding(monkeypatch, blocks):
+    """Values and gradients where the 40 particles are taken 7 at a time."""
+    v, s, weight = particles(40, 3)
+    batch = torch.arange(40) % 3 if blocks else None
+    partition = Partition.from_batch(batch, v)
+
+    def computed():
+        inputs = [x.clone().requires_grad_() for x in (v, s, weight)]
+        values = (maxwell_drift(*inputs, partition), *maxwell_partials(*inputs, partition))
+        gradient = torch.autograd.grad(sum(x.sin().sum() for x in values), inputs)
+        with torch.no_grad():
+            return *values, *gradient, maxwell_drift(v, s, weight, partition)
+
+    whole = computed()
+    monkeypatch.setattr(chunks, "rows_at_a_time", lambda x: 7)
+    monkeypatch.setattr(chunks, "TRAINING_ROWS", 7)
+    for actual, expected in zip(computed(), whole, strict=True):
+        torch.testing.assert_close(actual, expected, rtol=1e-12, atol=1e-13)
 
 
 @pytest.mark.parametrize("boost", [0.0, 10.0, 1e3])
