@@ -435,3 +435,14 @@ def test_a_lone_particle_of_a_block_does_not_move():
     others = batch == 0
     assert not u[3].any()
     assert relative(u[others], mesh(-1.0)(v[others], s[others])) < 1e-3
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize(("d", "gamma"), CASES)
+def test_gpu_gives_what_the_cpu_does(d, gamma):
+    """In float64, with copies for blocks, to the rounding of sums whose order differs."""
+    v, s, weight = sample(3000, d)
+    batch = torch.arange(3000) % 2
+    inputs = [x.cuda() for x in (v, s, batch, weight)]
+    here, there = (mesh(gamma)(*x[:2], batch=x[2], weight=x[3]) for x in ((v, s, batch, weight), inputs))
+    torch.testing.assert_close(there.cpu(), here, rtol=1e-9, atol=1e-11)
