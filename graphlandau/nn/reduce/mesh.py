@@ -37,7 +37,7 @@ MARGIN = 1.5
 FEWEST_NODES = 5
 
 # What a convolution does: transforms of what was spread (b, q, ...) to those of each result (b, ...).
-Multiply = Callable[[Tensor, slice], Iterable[Tensor]]
+Multiply = Callable[[Tensor], Iterable[Tensor]]
 
 
 @dataclass(frozen=True)
@@ -129,7 +129,7 @@ class Mesh:
 
         Args:
             values: What the particles carry.
-            multiply: Takes transforms ``(b, q, ...)`` and which of the blocks these are, gives those of the results.
+            multiply: Takes transforms ``(b, q, ...)`` of some blocks, gives those of the results ``(b, ...)``.
             dtype: Of the transforms, that of ``values`` unless given.
         """
         dims = tuple(range(-len(self.shape), 0))
@@ -140,11 +140,10 @@ class Mesh:
         together = max(1, int(BLOCKS_MEMORY / _memory(self.padded, charge)))
         parts = []
         for first in range(0, blocks, together):
-            some = slice(first, first + together)
-            transformed = torch.fft.rfftn(charge[some], s=self.padded, dim=dims)
+            transformed = torch.fft.rfftn(charge[first : first + together], s=self.padded, dim=dims)
             results = [
                 torch.fft.irfftn(x, s=self.padded, dim=dims)[(slice(None), *crop)].flatten().to(values.dtype)
-                for x in multiply(transformed, some)
+                for x in multiply(transformed)
             ]
             parts.append(torch.stack(results, dim=1))
         return torch.cat(parts)

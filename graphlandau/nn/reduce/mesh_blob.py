@@ -59,7 +59,7 @@ class GaussianMesh:
     def density(self, at: Tensor | None = None) -> Float[Tensor, "N 1"]:
         """The sum itself at the particles, or at other places."""
 
-        def multiply(transformed: Tensor, _: slice) -> Iterator[Tensor]:
+        def multiply(transformed: Tensor) -> Iterator[Tensor]:
             yield self.multiplier * transformed[:, 0]
 
         return self._gather(self.mesh.fields(self.weight[:, None], multiply, torch.float64), at)
@@ -80,7 +80,7 @@ class GaussianMesh:
     def _derivatives(self, other: Tensor, at: Tensor | None, axes: list[tuple[int, ...]]) -> Tensor:
         k = [x / CELL for x in wave_numbers(self.mesh.padded, self.weight.device)]
 
-        def multiply(transformed: Tensor, _: slice) -> Iterator[Tensor]:
+        def multiply(transformed: Tensor) -> Iterator[Tensor]:
             for charge in transformed.unbind(1):
                 smooth = self.multiplier * charge
                 for directions in axes:

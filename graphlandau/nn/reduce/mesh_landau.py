@@ -26,15 +26,20 @@ from graphlandau.vectors import matvec
 
 __all__ = ["FlatBlock", "mesh_diffusion", "mesh_drift", "mesh_partials"]
 
-# The error of the drift relative to its size, measured against direct sums (benchmarks/mesh.py): with h in smallest
-# standard deviations and g = min(gamma + 3, 2), SMOOTH h^POWER for the density and NOISE h^(RATE + g) / sqrt(N) for
-# particles within a cell of each other, both times e^(-3g/2). By the dimension.
+# The error of the drift relative to its size, measured against direct sums (benchmarks/mesh.py): with h in widths (the
+# smallest standard deviation, or that of narrow modes) and g = min(gamma + 3, 2), SMOOTH h^POWER for the density and
+# NOISE h^(RATE + g) / sqrt(N) for particles within a cell of each other, both times e^(-3g/2). By the dimension.
 SMOOTH = {2: (1.5e-2, 6.5), 3: (7e-3, 6.0)}
 NOISE = {2: (1.9, 0.6), 3: (0.75, 1.05)}
 # Coarsest cell, in standard deviations, whatever the tolerance.
 COARSEST = 0.7
 # Smallest standard deviation, beside the largest, at which a block is flat to rounding.
 FLAT = 1e-7
+# Particles of a block among which close pairs are counted, the share of pairs that is called close, and how many there
+# must be: 500 pairs tell a width to 2 %.
+SAMPLED = 1024
+CLOSE = 1e-3
+FEWEST_CLOSE = 50
 
 
 class FlatBlock(ValueError):
@@ -48,7 +53,6 @@ class _Fields:
     mesh: Mesh
     scale: Tensor
     nodes: Tensor
-    own: Tensor
 
     @classmethod
     def of(
@@ -66,7 +70,7 @@ class _Fields:
         multipliers = landau_multipliers(mesh.padded, float(gamma), v.dtype, v.device)
         entry = {pair: k for k, pair in enumerate(components(d))}
 
-        def multiply(transformed: Tensor, _: slice) -> Iterator[Tensor]:
+        def multiply(transformed: Tensor) -> Iterator[Tensor]:
             mass, *field = transformed.unbind(1)
             for multiplier in multipliers:
                 yield multiplier * mass
@@ -76,19 +80,12 @@ class _Fields:
 
         nodes = mesh.fields(torch.cat([weight[:, None], weight[:, None] * s], dim=1), multiply)
         scale = partition.spread((mesh.spacing ** (gamma + 2)).to(v.dtype))
-        # Nobody meets himself: what a particle adds to A * mu at its own place, the same in all directions.
-        own = weight * scale * own_value(multipliers[0], mesh.padded)
-        return cls(mesh, scale[:, None], nodes, own)
+        return cls(mesh, scale[:, None], nodes)
 
     def gathered(self, at: Tensor | None) -> tuple[Tensor, Tensor]:
         r""":math:`A * \mu` and :math:`A * s \mu` at the particles, or at other places."""
         stencil = None if at is None else self.mesh.find(at)
         return _split(self.mesh.gather(self.nodes, stencil) * self.scale, len(self.mesh.shape))
-
-    def diffusion(self, at: Tensor | None) -> Tensor:
-        r""":math:`A * \mu` of the others at each particle, or at a test particle in its place."""
-        eye = torch.eye(len(self.mesh.shape), dtype=self.own.dtype, device=self.own.device)
-        return self.gathered(at)[0] - self.own[:, None, None] * eye
 
     def slopes(self, at: Tensor | None) -> list[tuple[Tensor, Tensor]]:
         """Their derivatives in each direction."""
@@ -149,11 +146,13 @@ def mesh_partials(
     r""":math:`\partial_v U` and :math:`\partial_s U` of :func:`mesh_drift`: derivatives of what it interpolates."""
     place = None if at is None else at[0]
     fields = _Fields.of(v, s, weight, partition, gamma, tolerance, place)
+    matrix, field = fields.gathered(None)
+    rate, _ = _heating(v, field - matvec(matrix, s), weight, partition)
     u = s if at is None else at[1]
     columns = [matvec(matrix, u) - field for matrix, field in fields.slopes(place)]
-    rate, _ = _heating(v, _drift(fields, v, s, None), weight, partition)
+    by_s = _without_own(matrix if at is None else fields.gathered(place)[0], fields, weight, gamma)
     eye = torch.eye(v.size(1), dtype=v.dtype, device=v.device)
-    return rate.to(v.dtype)[:, :, None] * eye - torch.stack(columns, dim=2), -fields.diffusion(place)
+    return rate.to(v.dtype)[:, :, None] * eye - torch.stack(columns, dim=2), -by_s
 
 
 def mesh_diffusion(
@@ -168,7 +167,7 @@ def mesh_diffusion(
     r""":math:`D_i = \sum_j w_j A(v_i - v_j)` and its divergence, for strength 1; it does not depend on ``s``."""
     fields = _Fields.of(v, s, weight, partition, gamma, tolerance, at)
     slopes = [matrix[:, :, b] for b, (matrix, _) in enumerate(fields.slopes(None))]
-    return fields.diffusion(None), sum(slopes[1:], start=slopes[0])
+    return _without_own(fields.gathered(None)[0], fields, weight, gamma), sum(slopes[1:], start=slopes[0])
 
 
 def drift_spacing(v: Float[Tensor, "N d"], partition: Partition, gamma: float, tolerance: float) -> Float[Tensor, " B"]:
@@ -196,7 +195,36 @@ def drift_spacing(v: Float[Tensor, "N d"], partition: Partition, gamma: float, t
         allowed = tolerance * math.exp(1.5 * softer)
         coarsest = min(COARSEST, (0.35 * allowed / smooth) ** (1 / power))
         finest = (0.5 * allowed * size.sqrt() / noise) ** (1 / (rate + softer))
-        return deviation * finest.clamp_max(coarsest)
+        return torch.minimum(deviation, _core_widths(x, partition)) * finest.clamp_max(coarsest)
+
+
+def _core_widths(x: Tensor, partition: Partition) -> Tensor:
+    """Standard deviation of a Gaussian with as many close pairs as each block, infinite for a block of few particles.
+
+    Modes much narrower than their distance have more close pairs than the standard deviation of the whole tells.
+    """
+    d, widths = x.size(1), x.new_full((partition.count,), math.inf)
+    # The distance within which a share CLOSE of the pairs of a standard Gaussian are.
+    unit = (
+        math.sqrt(-4 * math.log1p(-CLOSE)) if d == 2 else math.sqrt(2) * (3 * CLOSE * math.sqrt(math.pi / 2)) ** (1 / 3)
+    )
+    sizes, firsts = partition.size.tolist(), partition.first.tolist()
+    for block, (size, first) in enumerate(zip(sizes, firsts, strict=True)):
+        some = partition.order[first : first + size][:: max(1, size // SAMPLED)]
+        distances = torch.nn.functional.pdist(x[some])
+        rank = int(CLOSE * distances.numel())
+        if rank >= FEWEST_CLOSE:
+            widths[block] = torch.kthvalue(distances, rank).values / unit
+    # Where so many particles coincide they tell nothing about widths.
+    return torch.where(widths > 0, widths, math.inf)
+
+
+def _without_own(matrix: Tensor, fields: _Fields, weight: Tensor, gamma: float) -> Tensor:
+    r""":math:`A * \mu` without what each particle adds to it at its own place, which is the same in all directions."""
+    mesh = fields.mesh
+    multiplier = landau_multipliers(mesh.padded, float(gamma), weight.dtype, weight.device)[0]
+    own = weight[:, None] * fields.scale * own_value(multiplier, mesh.padded)
+    return matrix - own[:, :, None] * torch.eye(len(mesh.shape), dtype=weight.dtype, device=weight.device)
 
 
 def _drift(fields: _Fields, x: Tensor, u: Tensor, at: Tensor | None) -> Tensor:
