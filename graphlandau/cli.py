@@ -128,12 +128,13 @@ def _messages_on_stderr() -> Iterator[None]:
     def show(message: Warning | str, *_: Any) -> None:
         print(f"warning: {' '.join(str(message).split())}", file=sys.stderr)
 
-    logger, handler = logging.getLogger("graphlandau"), logging.StreamHandler(sys.stderr)
+    logger = logging.getLogger("graphlandau")
+    handler = logging.StreamHandler(sys.stderr) if _first() else logging.NullHandler()
     with ExitStack() as after, warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # torch_geometric causes some on import
+        logger.addHandler(handler)
+        after.callback(logger.removeHandler, handler)
         if _first():
-            logger.addHandler(handler)
-            after.callback(logger.removeHandler, handler)
             logger.setLevel(logging.INFO)
             warnings.showwarning = show
         else:
