@@ -33,7 +33,7 @@ __all__ = [
 ]
 
 # Options of the method that may be written without the prefix "method.".
-METHOD_OPTIONS = ("backend", "mesh_tolerance", "mesh_tolerance", "integrator", "batch_size", "log_det")
+METHOD_OPTIONS = ("backend", "mesh_tolerance", "integrator", "batch_size", "log_det")
 FLAGS = ("help", "print_config")
 
 
