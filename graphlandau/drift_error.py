@@ -11,7 +11,6 @@ import torch
 from graphlandau.callbacks import Callback
 from graphlandau.methods import Method
 from graphlandau.methods.transport import LandauTransport
-from graphlandau.summary import backend_of
 
 if TYPE_CHECKING:
     from graphlandau.simulation import Simulation
@@ -34,20 +33,28 @@ class DriftError(Callback):
 
     def __init__(self, method: LandauTransport, every: int) -> None:
         self.method, self.every = method, every
-        self.started = False
+        self.started = self.on_mesh = False
 
     @classmethod
     def of(cls, method: Method, every: int) -> list[DriftError]:
         """Return one for a method with a collision drift, none for another."""
         return [cls(method, every)] if isinstance(method, LandauTransport) else []
 
+    def begin(self, run: Simulation) -> None:
+        """Decide whether there is a column: by what the backend is to be, whatever it was at some step."""
+        batches = self.method.batches
+        smallest = run.particles if batches is None else batches.size
+        self.on_mesh = self.method.drift.chosen_backend(run.problem.d, smallest) == "mesh"
+
     def after_evaluate(self, run: Simulation) -> None:
         """Measure if it is due."""
-        if backend_of(run) != "mesh":
+        if not self.on_mesh:
             return
         first, self.started = not self.started, True
         error = None
-        if first or run.step % self.every == 0 or run.step == run.steps:
+        # Where ``auto`` had to take another backend at this step the cell stays empty.
+        due = self.method.drift.used == "mesh"
+        if due and (first or run.step % self.every == 0 or run.step == run.steps):
             state, drift = run.state, self.method.drift
             # Of its own: the numbers of the run do not depend on being watched.
             generator = torch.Generator().manual_seed(run.seed)

@@ -224,7 +224,8 @@ class LandauDrift(CollisionLayer):
             D_i = \sum_j w_j A(v_i - v_j), \qquad
             \nabla \cdot D_i = -(d - 1) C \sum_j w_j |v_i - v_j|^\gamma (v_i - v_j)
 
-        the diffusion and half the friction of the Fokker-Planck form of the Landau equation.
+        the diffusion and half the friction of the Fokker-Planck form of the Landau equation. For Coulomb collisions
+        the divergence of a direct sum is mostly that of the nearest particles; the mesh leaves these out.
 
         Shapes:
             - **output**: symmetric positive semi-definite :math:`(N, d, d)`, and :math:`(N, d)`
