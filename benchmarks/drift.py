@@ -1,6 +1,6 @@
 """Speed, error and memory of every backend of the Landau drift.
 
-    python benchmarks/drift.py            # results/drift_cpu.csv, some 15 minutes on 2 cores
+    python benchmarks/drift.py            # results/drift.csv and .png, some 15 minutes on 2 cores
     python benchmarks/drift.py --quick    # a quick look
     python benchmarks/drift.py --sizes 1000000 --backends mesh moments
 
@@ -157,7 +157,7 @@ def figure(rows: list[Row]) -> Figure:
 
 
 def main() -> None:
-    parser = command_line(__doc__, "drift_cpu")
+    parser = command_line(__doc__, "drift")
     parser.add_argument("--sizes", type=int, nargs="+", help=f"numbers of particles (default {SIZES})")
     parser.add_argument(
         "--backends", nargs="+", choices=BACKENDS, help="default: all; those without a compiler if quick"
@@ -174,7 +174,7 @@ def main() -> None:
     cases = CASES[:1] + CASES[4:5] if options.quick else CASES
     backends = options.backends or ([b for b in BACKENDS if b not in COMPILED] if options.quick else list(BACKENDS))
     options.tolerance = options.tolerance or (1e-2 if options.quick else 1e-3)
-    path: Path = folder(options) / "drift_cpu.csv"
+    path: Path = folder(options) / "drift.csv"
 
     announce()
     table = Table(path, ("backend", "N", "d", "gamma", "dtype"), anew=options.anew)

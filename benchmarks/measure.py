@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import csv
+import ctypes
+import gc
 import json
 import os
 import re
@@ -108,13 +111,16 @@ def memory_growth(call: Callable[[], Any]) -> float | None:
     """MiB by which ``call`` raises the memory of this process above what it holds, at the peak.
 
     The kernel's record of the peak is set back before; on a GPU it is that of torch's allocator. ``None`` where the
-    kernel keeps no such record. To be asked in a fresh process: freed memory that was not given back hides growth.
+    kernel keeps no such record. To be asked in a fresh process; memory that was freed there is given back first.
     """
     if torch.cuda.is_available():
         torch.cuda.reset_peak_memory_stats()
         held = torch.cuda.memory_allocated()
         call()
         return (torch.cuda.max_memory_allocated() - held) / 2**20
+    gc.collect()
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL("libc.so.6").malloc_trim(0)
     status = Path("/proc/self/status")
 
     def kib(key: str) -> int:

@@ -164,7 +164,7 @@ def test_a_peer_of_another_layout_is_one_line(script, tmp_path):
 
 
 SMALLEST = {
-    "drift": (["--sizes", "300", "--backends", "dense (eager)", "moments", "mesh"], "drift_cpu", 4),
+    "drift": (["--sizes", "300", "--backends", "dense (eager)", "moments", "mesh"], "drift", 4),
     "growth": (["--cases", "moments_3d"], "growth", 3),
     "solve": (["--only", "bkw_2d blob"], "solve", 2),
     "gpu": (["--device", "cpu", "--repeats", "1"], "gpu_on_cpu", 9),

@@ -33,7 +33,8 @@ def test_euler_gains_exactly_its_second_order_energy(gamma):
     assert gain > 1e-6
 
 
-@pytest.mark.parametrize("gamma", [pytest.param(-3.0, marks=pytest.mark.slow), 0.0])
+@pytest.mark.slow
+@pytest.mark.parametrize("gamma", [-3.0, 0.0])
 def test_midpoint_keeps_energy_over_500_steps(gamma):
     """1e-12 relative in float64, with the score of the particles' own covariance at each step; momentum too."""
     v, _, weight = particles(24, 2)
@@ -84,7 +85,8 @@ def gaussian_score(v: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
     return -torch.linalg.solve((weight[:, None] * x).T @ x, x.T).T
 
 
-@pytest.mark.parametrize("name", [pytest.param("euler", marks=pytest.mark.slow), "midpoint"])
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["euler", "midpoint"])
 def test_first_order_in_time(name):
     """Regression of log error on log dt, against 16 times smaller steps: slope 1 +- 0.2 (the score is frozen)."""
     v0, _, weight = particles(40, 2)

@@ -89,6 +89,7 @@ def test_random_batches_dissipate_when_they_are_those_of_the_minimisation(log_de
         state = after
 
 
+@pytest.mark.slow
 def test_the_exact_step_dissipates_where_the_linear_one_folds():
     """A step of four relaxation times: the entropy of the push-forward falls at every exact step.
 

@@ -158,13 +158,12 @@ class BlobScore(PairwiseLayer):
               field
             - **output**: :math:`(N, d)` and :math:`(N, d, d)`, ``[:, a, b]`` is :math:`\partial s_a / \partial v_b`
         """
+        if at is not None and (at.shape != v.shape or at.dtype != v.dtype):
+            want = f"{tuple(v.shape)}, {v.dtype}"
+            raise ValueError(f"'at' must have the shape and dtype of 'v', {want} (got {tuple(at.shape)}, {at.dtype})")
         blob = self._prepare(v, edge_index, batch, weight, at)
         d, x, inverse_density = v.size(1), blob.x, blob.inverse_density
         if at is not None:
-            if at.shape != v.shape or at.dtype != v.dtype:
-                want = f"{tuple(v.shape)}, {v.dtype}"
-                got = f"{tuple(at.shape)}, {at.dtype}"
-                raise ValueError(f"'at' must have the shape and dtype of 'v', {want} (got {got})")
             x = (at - blob.mean) / blob.h
             inverse_density = self._inverse_density(blob, x)
         if blob.mesh is None:

@@ -59,6 +59,7 @@ def test_the_energy_error_is_of_second_order():
     assert order == pytest.approx(2, abs=0.1)
 
 
+@pytest.mark.slow
 def test_the_energy_stays_bounded_for_ten_thousand_steps():
     problem = VFPPeriodic(epsilon=0.0)
     rows = run(problem, Vlasov(), particles=100, dt=0.05, t_end=500.0, metrics_every=20, snapshots=2).metrics

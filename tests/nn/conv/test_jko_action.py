@@ -174,7 +174,8 @@ def test_is_trained_through_the_derivatives_of_a_network(gamma):
     assert all(torch.allclose(a, b, rtol=1e-9, atol=1e-12) for a, b in zip(found, expected, strict=True))
 
 
-@pytest.mark.parametrize("gamma", [0.0, pytest.param(-1.0, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("gamma", [0.0, -1.0])
 def test_completing_the_square(gamma):
     """L(u) - L(s) -> E |(u - s) - (u - s)_*|_A^2 / 2 for the score s of the density: pairwise score matching.
 

@@ -81,6 +81,7 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
 """
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_pairs():
     """4000 particles are 1.6e7 pairs, 64 MB for one float32 number each, ten such in a naive sum: 40 MB suffice."""
     out = subprocess.run([sys.executable, "-c", MEMORY, "4000"], capture_output=True, text=True, check=True)
