@@ -72,8 +72,8 @@ class LandauDrift(CollisionLayer):
     the error; of dissipation there is no proof. The kernel is split as in an Ewald sum and each part transformed
     exactly, so the density that the lattice resolves has the right field; nothing is added for particles within a cell
     of each other, which feel a kernel that is smooth at that scale. :meth:`partials` are the derivatives of that smooth
-    field. Blocks have lattices of their own. Lattices beyond 2 GiB are refused, or with ``"auto"`` replaced by
-    ``dense`` with a warning.
+    field. Blocks have lattices of their own. Lattices whose fields take more than 2 GiB are refused, or with ``"auto"``
+    replaced by ``dense`` with a warning.
 
     Attributes:
         used: Backend of the last drift, ``None`` before the first.
