@@ -203,6 +203,7 @@ def test_loss_and_divergence_of_the_gaussian_score(d):
     assert exact <= 2 * 2.0 * loss
 
 
+@pytest.mark.slow
 def test_integral_is_of_first_order():
     """Left end points: halving dt halves what is missing."""
     ends = [certified(2, 1.2, n=200, dt=dt)[-1]["score_loss_integral"] for dt in (0.05, 0.025, 0.0125)]

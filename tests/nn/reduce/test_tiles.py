@@ -97,7 +97,7 @@ def untouched_compiler(monkeypatch):
     monkeypatch.setattr(compiled, "_failure", [])
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("dtype", [torch.float32, pytest.param(torch.float64, marks=pytest.mark.slow)])
 def test_compiled_tiles_equal_eager_tiles(dtype, untouched_compiler):
     """Forward and one backward, with more particles than a tile has columns and a remainder; no silent fallback."""
     if not compiled.compile_available()[0]:
