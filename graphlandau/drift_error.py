@@ -11,6 +11,7 @@ import torch
 from graphlandau.callbacks import Callback
 from graphlandau.methods import Method
 from graphlandau.methods.transport import LandauTransport
+from graphlandau.summary import block_size
 
 if TYPE_CHECKING:
     from graphlandau.simulation import Simulation
@@ -42,9 +43,7 @@ class DriftError(Callback):
 
     def begin(self, run: Simulation) -> None:
         """Decide whether there is a column: by what the backend is to be, whatever it was at some step."""
-        batches = self.method.batches
-        smallest = run.particles if batches is None else batches.size
-        self.on_mesh = self.method.drift.chosen_backend(run.problem.d, smallest) == "mesh"
+        self.on_mesh = self.method.drift.chosen_backend(run.problem.d, block_size(run)) == "mesh"
 
     def after_evaluate(self, run: Simulation) -> None:
         """Measure if it is due."""

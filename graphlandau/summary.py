@@ -18,7 +18,7 @@ from graphlandau.problems.initial_value import InitialValueProblem
 if TYPE_CHECKING:
     from graphlandau.simulation import Simulation
 
-__all__ = ["backend_of", "class_names", "left_out", "machine_facts", "summarise"]
+__all__ = ["backend_of", "block_size", "class_names", "left_out", "machine_facts", "summarise"]
 
 
 def class_names(problem: InitialValueProblem, method: Method) -> dict[str, str | None]:
@@ -52,8 +52,13 @@ def backend_of(run: Simulation) -> str | None:
     used = getattr(getattr(run.method, "drift", None), "used", None)
     if used is not None:
         return used
+    return choose_backend(run.problem.gamma, run.problem.d, block_size(run))
+
+
+def block_size(run: Simulation) -> int:
+    """Return how many particles at least move each other: all of them, or those of a random batch."""
     batches = getattr(run.method, "batches", None)
-    return choose_backend(run.problem.gamma, run.problem.d, run.particles if batches is None else batches.size)
+    return run.particles if batches is None else batches.size
 
 
 def left_out(columns: Iterable[str]) -> set[str]:

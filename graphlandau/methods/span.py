@@ -16,7 +16,6 @@ from graphlandau.graphs import RandomBatches
 from graphlandau.methods.gauge import score_gauge
 from graphlandau.nn.conv import JKOAction, LandauDrift
 from graphlandau.nn.score import ClosedFormScore
-from graphlandau.nn.score.closed_form import CHUNK
 
 __all__ = ["SpanSolver"]
 
@@ -26,6 +25,8 @@ Objective = Callable[[Callable[[Tensor], tuple[Tensor, Tensor]]], Tensor]
 MOST_ITERATIONS = 100
 # Stands for an objective that overflows; that of no motion is 0.
 OUT_OF_REACH = 1e3
+# Rows at a time of sums over particles and features.
+CHUNK = 4096
 
 
 class SpanSolver:

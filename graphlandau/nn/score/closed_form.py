@@ -35,9 +35,6 @@ SELECT_EARLY = (1, 2, 4, 8, 16)
 # Matrix products of a size that vector registers divide are a third faster.
 ALIGNED = 8
 
-# Rows at a time of what is summed over particles elsewhere (:mod:`graphlandau.methods.span`).
-CHUNK = 4096
-
 
 class ClosedFormScore(WhitenedScore):
     r"""The exact minimiser of the implicit score-matching loss in a linear span over a Gaussian base.
