@@ -38,7 +38,7 @@ from measure import (
 )
 
 from graphlandau.nn import LandauDrift
-from graphlandau.nn.reduce import expected_calls, keops_available
+from graphlandau.nn.pairs import expected_calls, keops_available
 from graphlandau.plotting.style import PALETTE
 
 SLOWEST = 30.0  # seconds a single call may be expected to take; larger rows are left out

@@ -40,8 +40,8 @@ from measure import (
 )
 
 from graphlandau.nn import LandauDrift
-from graphlandau.nn.reduce import compile_available, expected_calls, keops_available
-from graphlandau.nn.reduce.compiled import FUSE_EVERYTHING
+from graphlandau.nn.pairs import compile_available, expected_calls, keops_available
+from graphlandau.nn.pairs.compiled import FUSE_EVERYTHING
 from graphlandau.plotting.style import PALETTE, legend
 
 SIZES = (10_000, 100_000, 1_000_000)

@@ -33,10 +33,10 @@ from measure import (
     seconds_of,
 )
 
+from graphlandau.cli.study import growth_exponent
 from graphlandau.nn import ClosedFormScore, LandauDrift
-from graphlandau.nn.reduce import expected_calls
+from graphlandau.nn.pairs import expected_calls
 from graphlandau.plotting.style import PALETTE, legend
-from graphlandau.study import growth_exponent
 
 SIZES = [10_000, 30_000, 100_000, 300_000, 1_000_000]
 MESH_SIZES = SIZES[2:]  # the noise of fewer needs a finer mesh than they are worth

@@ -23,12 +23,12 @@ import matplotlib
 import torch
 from matplotlib.figure import Figure
 
-from graphlandau.kernels import LandauKernel
-from graphlandau.nn.reduce import dense_pair_sum
-from graphlandau.partition import Partition
+from graphlandau.base.tables import aligned, write_csv
+from graphlandau.base.vectors import dot, join
+from graphlandau.graphs.partition import Partition
+from graphlandau.nn.pairs import dense_pair_sum
+from graphlandau.physics.landau_kernel import LandauKernel
 from graphlandau.plotting.style import STYLE, save
-from graphlandau.tables import aligned, write_csv
-from graphlandau.vectors import dot, join
 
 RESULTS = Path(__file__).resolve().parent / "results"
 TARGETS = 2000

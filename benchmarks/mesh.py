@@ -17,10 +17,10 @@ from matplotlib.figure import Figure
 from measure import Reference, Table, announce, command_line, draw, folder, seconds_of
 from torch import Tensor
 
+from graphlandau.graphs.partition import Partition
 from graphlandau.nn import LandauDrift
-from graphlandau.nn.reduce.mesh import Mesh
-from graphlandau.nn.reduce.mesh_landau import drift_spacing
-from graphlandau.partition import Partition
+from graphlandau.nn.mesh.landau import drift_spacing
+from graphlandau.nn.mesh.lattice import Mesh
 from graphlandau.plotting.style import PALETTE, legend
 
 TOLERANCES = [3e-2, 1e-2, 3e-3, 1e-3, 3e-4, 1e-4]

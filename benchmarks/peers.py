@@ -36,10 +36,10 @@ import numpy as np
 import torch
 from measure import Row, Table, announce, command_line, folder, particles, take_turns
 
-from graphlandau.arguments import read_arguments
-from graphlandau.config import compose
+from graphlandau.cli.arguments import read_arguments
+from graphlandau.cli.config import compose
 from graphlandau.nn import LandauDrift
-from graphlandau.nn.reduce import expected_calls
+from graphlandau.nn.pairs import expected_calls
 from graphlandau.nn.score import as_score_model
 from graphlandau.problems import BKW
 

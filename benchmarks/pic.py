@@ -36,7 +36,7 @@ import torch
 from graphlandau.fields import Grid, Poisson
 from graphlandau.graphs import particle_cells
 from graphlandau.nn import Deposit, Gather
-from graphlandau.nn.reduce import stencil_sums
+from graphlandau.nn.pairs import stencil_sums
 
 CELLS = {1: (128,), 2: (64, 64), 3: (32, 32, 32)}
 LENGTH, DT = 4 * np.pi, 0.1

@@ -23,9 +23,9 @@ from typing import Any, TextIO
 import torch
 from measure import Row, Table, announce, command_line, folder, particles, seconds_of
 
-from graphlandau import parallel
+from graphlandau.base import distributed
 from graphlandau.nn import LandauDrift
-from graphlandau.nn.reduce import expected_calls
+from graphlandau.nn.pairs import expected_calls
 
 CASES = ((10_000, "float32"), (30_000, "float32"), (30_000, "float64"))
 QUICK = ((3_000, "float32"),)
@@ -33,13 +33,13 @@ QUICK = ((3_000, "float32"),)
 
 def serve(n: int, dtype: str) -> None:
     """In a child: a drift for every line of standard input, and its seconds as a line of standard output."""
-    parallel.start()
+    distributed.start()
     v, s = particles(n, 3, getattr(torch, dtype))
     drift = LandauDrift(-3.0, 1.0, backend="dense")
     with torch.no_grad(), expected_calls(1_000_000):
         while sys.stdin.readline():
             print(seconds_of(lambda: drift(v, s)), flush=True)
-    parallel.stop()
+    distributed.stop()
 
 
 class Group:

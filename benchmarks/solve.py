@@ -37,10 +37,10 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import NullFormatter
 from measure import RESULTS, Row, Table, announce, command_line, draw, folder, in_child
 
-from graphlandau.arguments import read_arguments
-from graphlandau.config import compose
+from graphlandau.cli.arguments import read_arguments
+from graphlandau.cli.config import compose
 from graphlandau.diagnostics import covariance
-from graphlandau.nn.reduce import expected_calls
+from graphlandau.nn.pairs import expected_calls
 from graphlandau.plotting.style import PALETTE, headline
 from graphlandau.problems import Anisotropic
 

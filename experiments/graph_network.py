@@ -18,13 +18,13 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from graphlandau.arguments import read_arguments
-from graphlandau.config import compose
-from graphlandau.nn.reduce import expected_calls
+from graphlandau.base.state import particle_state
+from graphlandau.base.tables import aligned, write_csv
+from graphlandau.cli.arguments import read_arguments
+from graphlandau.cli.config import compose
+from graphlandau.cli.sweep import run_sweep
+from graphlandau.nn.pairs import expected_calls
 from graphlandau.plotting import RunRecord
-from graphlandau.state import particle_state
-from graphlandau.sweep import run_sweep
-from graphlandau.tables import aligned, write_csv
 
 BASE = "--floors false --snapshots 2 --checkpoint_every 100 --figures false"
 PLAIN = "--problem bkw_2d --particles 4000 --t_end 5 --dt 0.01 --method sbtm --log_det none"

@@ -17,9 +17,9 @@ from typing import Any
 
 import numpy as np
 
+from graphlandau.base.tables import write_csv
+from graphlandau.cli.sweep import run_sweep
 from graphlandau.plotting import RunRecord
-from graphlandau.sweep import run_sweep
-from graphlandau.tables import write_csv
 
 BASE = (
     "--method sbtm --score closed_form --integrator midpoint --metrics_every 5 --checkpoint_every 250 --figures false"

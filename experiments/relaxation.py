@@ -15,7 +15,7 @@ import json
 import shlex
 from pathlib import Path
 
-from graphlandau.cli import main as graphlandau
+from graphlandau.cli.main import main as graphlandau
 
 BKW = "--problem bkw_2d --particles 22500 --t_end 5 --dt 0.01"
 ANISOTROPIC_3D = "--problem anisotropic_3d --t_end 4 --dt 0.01"

@@ -2,7 +2,7 @@
 
 import sys
 
-from graphlandau.cli import main
+from graphlandau.cli.main import main
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -12,18 +12,18 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from graphlandau import parallel
-from graphlandau.cli import main
-from graphlandau.config import compose, require_agreement
+from graphlandau.base import distributed
+from graphlandau.base.state import particle_state
+from graphlandau.cli.config import compose, require_agreement
+from graphlandau.cli.main import main
+from graphlandau.graphs.partition import Partition
 from graphlandau.methods import SBTM, Blob
-from graphlandau.methods.descent import Descent
 from graphlandau.nn import BlobScore, ClosedFormScore, LandauDrift, MLPScore
-from graphlandau.nn.reduce import dense_pair_sum, maxwell_gram
-from graphlandau.partition import Partition
+from graphlandau.nn.pairs import dense_pair_sum, maxwell_gram
 from graphlandau.problems import BKW, BiMaxwellian
-from graphlandau.run_folder import RunFolder
-from graphlandau.simulation import Simulation
-from graphlandau.state import particle_state
+from graphlandau.run.folder import RunFolder
+from graphlandau.run.simulation import Simulation
+from graphlandau.training.descent import Descent
 
 # Not a multiple of the number of processes: shares of different sizes.
 N = 61
@@ -92,15 +92,17 @@ def rows() -> dict[str, Tensor]:
     v, s, weight, _ = particles()
 
     def function(v: Tensor, s: Tensor, weight: Tensor) -> Tensor:
-        mine = [parallel.own(x) for x in (v, s, weight[:, None])]
-        mean = parallel.shared(parallel.total((mine[2] * mine[0] ** 3).sum(0)))
-        return parallel.all_rows((mine[1] + mean) * mine[0] * mean, N)
+        mine = [distributed.own(x) for x in (v, s, weight[:, None])]
+        mean = distributed.shared(distributed.total((mine[2] * mine[0] ** 3).sum(0)))
+        return distributed.all_rows((mine[1] + mean) * mine[0] * mean, N)
 
     found = with_derivatives(function, v, s, weight)
     with torch.no_grad():
-        found["by rows"] = _flat(parallel.by_rows(lambda v, s: (v * s, s.sin().sum(1)), v, s))
+        found["by rows"] = _flat(distributed.by_rows(lambda v, s: (v * s, s.sin().sum(1)), v, s))
     trained = torch.ones(3, dtype=torch.float64, requires_grad=True)
-    (found["by rows, trained"],) = torch.autograd.grad(parallel.by_rows(lambda v: (trained * v) ** 2, v).sum(), trained)
+    (found["by rows, trained"],) = torch.autograd.grad(
+        distributed.by_rows(lambda v: (trained * v) ** 2, v).sum(), trained
+    )
     return found
 
 
@@ -113,9 +115,9 @@ def descent() -> dict[str, Tensor]:
 
     def loss(batch: Any) -> Tensor:
         size = batch.v.size(0)
-        noise = parallel.drawn(lambda n: torch.randn(n, 3, generator=generator, dtype=torch.float64), size)
+        noise = distributed.drawn(lambda n: torch.randn(n, 3, generator=generator, dtype=torch.float64), size)
         error = (network(batch.v + 0.1 * noise) - batch.target).square().sum(1)
-        return parallel.across((batch.weight * error).sum()) / parallel.across(batch.weight.sum())
+        return distributed.across((batch.weight * error).sum()) / distributed.across(batch.weight.sum())
 
     state = particle_state(v, t=0.0, weight=weight)
     state.target = s
@@ -160,7 +162,7 @@ class Mortal(Blob):
     """A blob whose rank 1 is killed on the way."""
 
     def evaluate(self, state: Any, dt: float | None = None) -> Any:
-        if parallel.rank() == 1 and state.t > 0.065:
+        if distributed.rank() == 1 and state.t > 0.065:
             os.kill(os.getpid(), signal.SIGKILL)
         return super().evaluate(state, dt)
 
@@ -169,14 +171,14 @@ def refusals() -> dict[str, str]:
     """What each of the processes is told."""
 
     def fails() -> None:
-        raise ValueError(f"of rank {parallel.rank()}")
+        raise ValueError(f"of rank {distributed.rank()}")
 
     cases: dict[str, Callable[[], Any]] = {
         "config": lambda: require_agreement(
-            compose({"problem": ["bkw_2d"], "method": ["blob"], "particles": [str(100 + parallel.rank())]})
+            compose({"problem": ["bkw_2d"], "method": ["blob"], "particles": [str(100 + distributed.rank())]})
         ),
-        "device": lambda: parallel.own_device("cuda:1"),
-        "first": lambda: parallel.by_first(fails),
+        "device": lambda: distributed.own_device("cuda:1"),
+        "first": lambda: distributed.by_first(fails),
     }
     said = {}
     for name, function in cases.items():
@@ -207,7 +209,11 @@ def together(here: Path) -> dict[str, Any]:
     half_a_run(here / "by two")
     return {
         "computed": {name: function() for name, function in COMPUTED.items()},
-        "agreed": (parallel.agree(parallel.rank()), parallel.gather_objects(parallel.rank()), parallel.world()),
+        "agreed": (
+            distributed.agree(distributed.rank()),
+            distributed.gather_objects(distributed.rank()),
+            distributed.world(),
+        ),
         "refused": refusals(),
         "continued": the_rest(here / "by one"),
     }
@@ -216,9 +222,9 @@ def together(here: Path) -> dict[str, Any]:
 if __name__ == "__main__":
     torch.set_num_threads(1)
     if sys.argv[1] == "compute":
-        parallel.start()
-        torch.save(together(Path(sys.argv[2])), Path(sys.argv[2]) / f"{parallel.rank()}.pt")
-        parallel.stop()
+        distributed.start()
+        torch.save(together(Path(sys.argv[2])), Path(sys.argv[2]) / f"{distributed.rank()}.pt")
+        distributed.stop()
     else:
         # A command each, with a port of its own for its process group.
         first = int(os.environ["MASTER_PORT"])

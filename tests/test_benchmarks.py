@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from graphlandau.arguments import read_arguments
-from graphlandau.config import compose
-from graphlandau.kernels import LandauKernel
+from graphlandau.cli.arguments import read_arguments
+from graphlandau.cli.config import compose
+from graphlandau.physics.landau_kernel import LandauKernel
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 

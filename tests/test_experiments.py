@@ -13,13 +13,13 @@ import numpy as np
 import pytest
 import torch
 
-from graphlandau.arguments import read_arguments
-from graphlandau.config import compose
+from graphlandau.cli.arguments import read_arguments
+from graphlandau.cli.config import compose
+from graphlandau.cli.study import growth_exponent, snapshots_at, with_failures
+from graphlandau.cli.sweep import sweep_commands
 from graphlandau.plotting.density import axis_points, axis_slice
 from graphlandau.plotting.exact import smoothed_slice
 from graphlandau.problems import BKW, Rosenbluth
-from graphlandau.study import growth_exponent, snapshots_at, with_failures
-from graphlandau.sweep import sweep_commands
 
 ROOT = Path(__file__).parents[1]
 FIGURES = ["figure_5_2", "figure_5_3", "figure_5_4", "figure_5_5"]
@@ -210,8 +210,8 @@ def test_the_times_of_the_figures_are_snapshots_of_all_their_runs(script, tmp_pa
 
 
 def test_a_run_that_failed_before_its_first_row_has_an_error_and_no_record(tmp_path, monkeypatch):
-    monkeypatch.setattr("graphlandau.study.records", lambda runs, options, may_fail: {"done": "its record"})
-    monkeypatch.setattr("graphlandau.study.RunRecord", lambda path: path.name)
+    monkeypatch.setattr("graphlandau.cli.study.records", lambda runs, options, may_fail: {"done": "its record"})
+    monkeypatch.setattr("graphlandau.cli.study.RunRecord", lambda path: path.name)
     (tmp_path / "on the way").mkdir()
     (tmp_path / "on the way" / "snapshots.h5").touch()
     lines = [
@@ -317,7 +317,7 @@ def test_the_first_runs_of_every_kinetic_script_can_be_built(name, script, tmp_p
         asked.update(runs)
         raise SystemExit
 
-    monkeypatch.setattr("graphlandau.study.run_sweep", capture)
+    monkeypatch.setattr("graphlandau.cli.study.run_sweep", capture)
     monkeypatch.setattr(sys, "argv", [name, "--runs", str(tmp_path / "runs"), "--out", str(tmp_path / "out")])
     module = script(KINETIC, name)
     with pytest.raises(SystemExit):

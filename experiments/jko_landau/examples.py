@@ -14,9 +14,9 @@ from typing import Any
 
 from study import command_line, example_runs
 
+from graphlandau.base.tables import write_csv
+from graphlandau.cli.study import records, series
 from graphlandau.plotting import RunRecord
-from graphlandau.study import records, series
-from graphlandau.tables import write_csv
 
 # Example, cases, more options, suffix of the run folders.
 EXAMPLES = [

@@ -24,9 +24,9 @@ from study import (
     relaxation,
 )
 
+from graphlandau.cli.study import number, publish, series
 from graphlandau.plotting.entropy import exact_entropy
 from graphlandau.plotting.style import EXACT, legend_below, time_axis, widen_decades
-from graphlandau.study import number, publish, series
 
 EXAMPLE, SHOWN = "bkw_2d", ("network", "closed_form")
 

@@ -15,9 +15,9 @@ import math
 from matplotlib.figure import Figure
 from study import LINES, NAMES, Records, Runs, command_line, equilibrium_entropy, example_runs, heading, relaxation
 
+from graphlandau.cli.study import number, publish, series, with_failures
 from graphlandau.plotting import RunRecord
 from graphlandau.plotting.style import REFERENCE, time_axis
-from graphlandau.study import number, publish, series, with_failures
 
 EXAMPLE = "rosenbluth_3d_long"
 # Steps, and what is run with each: the closed form shows what is left of a deviation when nothing has to be trained.

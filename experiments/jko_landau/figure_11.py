@@ -18,12 +18,12 @@ import time
 
 import torch
 
-from graphlandau.config import compose
+from graphlandau.base.state import particle_state
+from graphlandau.cli.config import compose
+from graphlandau.cli.study import cost_figure, growth_exponent, publish, read_command_line
 from graphlandau.methods import LandauTransport
-from graphlandau.nn.reduce import expected_calls
+from graphlandau.nn.pairs import expected_calls
 from graphlandau.plotting.style import PALETTE
-from graphlandau.state import particle_state
-from graphlandau.study import cost_figure, growth_exponent, publish, read_command_line
 
 SIZES = [1600, 6400, 25_600, 102_400]
 EPOCHS, MINIBATCH = 3, 640

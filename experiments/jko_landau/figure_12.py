@@ -10,9 +10,9 @@ import numpy as np
 from matplotlib.figure import Figure
 from study import NAMES, Records, command_line, example, heading
 
+from graphlandau.cli.study import number, publish, series
 from graphlandau.plotting.covariance import exact_covariance
 from graphlandau.plotting.style import EXACT, PALETTE, legend_below, time_axis
-from graphlandau.study import number, publish, series
 
 EXAMPLE, SHOWN = "anisotropic_10d", ("network", "closed_form")
 ENTRIES = (1, 2, 3)

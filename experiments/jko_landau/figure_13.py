@@ -17,8 +17,8 @@ from figure_12 import EXAMPLE, SHOWN
 from matplotlib.figure import Figure
 from study import LINES, NAMES, Records, Runs, command_line, example_runs
 
+from graphlandau.cli.study import number, publish, records, series
 from graphlandau.plotting.style import REFERENCE, time_axis, widen_decades
-from graphlandau.study import number, publish, records, series
 
 SIZES, SEEDS = (400, 1600, 6400), (0, 1, 2, 3)
 SMOKE_SIZES, SMOKE_SEEDS = (100, 200), (0,)

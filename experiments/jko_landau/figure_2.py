@@ -9,7 +9,7 @@ from __future__ import annotations
 from matplotlib.figure import Figure
 from study import carried_density, command_line, differences, example, heading, scatter
 
-from graphlandau.study import publish, snapshots_at
+from graphlandau.cli.study import publish, snapshots_at
 
 EXAMPLE, CASE = "bkw_2d", "network"
 SHARES = (0.0, 0.2, 1.0)  # t = 0, 1 and 5

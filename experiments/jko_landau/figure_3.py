@@ -12,9 +12,9 @@ from __future__ import annotations
 from matplotlib.figure import Figure
 from study import LINES, NAMES, Records, command_line, example, heading
 
+from graphlandau.cli.study import number, publish, series
 from graphlandau.plotting.errors import DENSITY_CURVES
 from graphlandau.plotting.style import time_axis
-from graphlandau.study import number, publish, series
 
 EXAMPLE, SHOWN = "bkw_2d", ("network", "closed_form")
 FLOORS = ("rel_l2_density_exact_score", "rel_l2_density_fresh")

@@ -10,8 +10,8 @@ import numpy as np
 from matplotlib.figure import Figure
 from study import Records, command_line, draw_energy, draw_entropy, example, heading, relaxation
 
+from graphlandau.cli.study import number, publish, series
 from graphlandau.plotting.style import legend_below
-from graphlandau.study import number, publish, series
 
 EXAMPLE, SHOWN = "bkw_3d", ("network", "closed_form")
 

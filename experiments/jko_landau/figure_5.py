@@ -11,11 +11,11 @@ from __future__ import annotations
 from matplotlib.figure import Figure
 from study import LINES, NAMES, command_line, example, heading
 
+from graphlandau.cli.study import number, publish, snapshots_at
 from graphlandau.diagnostics import relative_l2_error
 from graphlandau.plotting.density import axis_points, axis_slice
 from graphlandau.plotting.exact import slice_along, smoothed_slice
 from graphlandau.plotting.style import EXACT, SMOOTHED, legend_below, velocity_axis
-from graphlandau.study import number, publish, snapshots_at
 
 EXAMPLE, SHOWN = "bkw_3d", ("network", "closed_form")
 SHARES = (0.0, 0.5, 1.0)  # t = 5.5, 5.75 and 6

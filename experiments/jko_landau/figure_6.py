@@ -9,10 +9,10 @@ from __future__ import annotations
 from matplotlib.figure import Figure
 from study import LINES, NAMES, Records, command_line, example, heading
 
+from graphlandau.cli.study import number, publish, snapshots_at
 from graphlandau.diagnostics import relative_l2_error
 from graphlandau.plotting.density import axis_points, axis_slice
 from graphlandau.plotting.style import legend_below, velocity_axis
-from graphlandau.study import number, publish, snapshots_at
 
 EXAMPLE, SHOWN = "bimaxwellian_2d", ("network", "blob")
 SHARES = (0.0, 0.125, 0.25)  # t = 0, 20 and 40

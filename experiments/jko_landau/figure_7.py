@@ -10,7 +10,7 @@ from figure_4 import draw
 from figure_6 import EXAMPLE, SHOWN
 from study import command_line, example, heading, relaxation
 
-from graphlandau.study import publish
+from graphlandau.cli.study import publish
 
 
 def main() -> None:

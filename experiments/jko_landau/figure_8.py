@@ -12,8 +12,8 @@ from figure_6 import EXAMPLE, HALF_WIDTH
 from matplotlib.figure import Figure
 from study import carried_density, command_line, differences, example, heading, scatter
 
+from graphlandau.cli.study import publish, snapshots_at
 from graphlandau.plotting.particles import density_at_particles
-from graphlandau.study import publish, snapshots_at
 
 CASE = "network"
 SHARES = (0.0, 0.25, 1.0)  # t = 0, 40 and 160

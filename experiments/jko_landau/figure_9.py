@@ -11,10 +11,10 @@ from __future__ import annotations
 from matplotlib.figure import Figure
 from study import command_line, example, heading
 
+from graphlandau.cli.study import number, publish, snapshots_at
 from graphlandau.plotting.density import axis_points, axis_slice
 from graphlandau.plotting.exact import slice_along, smoothed_slice
 from graphlandau.plotting.style import EXACT, SMOOTHED, time_colours, velocity_axis
-from graphlandau.study import number, publish, snapshots_at
 
 EXAMPLE, CASE = "rosenbluth_3d", "network"
 SHARES = (0.0, 0.5, 1.0)  # t = 0, 10 and 20

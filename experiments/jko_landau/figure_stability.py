@@ -17,8 +17,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from study import Records, Runs, command_line, equilibrium_entropy, example_runs, heading, relaxation
 
+from graphlandau.cli.study import publish, series, with_failures
 from graphlandau.plotting.style import PALETTE, REFERENCE, time_axis
-from graphlandau.study import publish, series, with_failures
 
 EXAMPLE = "rosenbluth_3d_long"
 CASES: dict[str, tuple[str, Literal["-", "--"]]] = {

@@ -12,11 +12,11 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
+from graphlandau.cli.study import number, read_command_line, records, series
 from graphlandau.diagnostics import effective_particles, equilibrium_distance_mc
 from graphlandau.plotting import RunRecord, Snapshot
 from graphlandau.plotting.entropy import exact_entropy
 from graphlandau.plotting.style import DENSITY_MAP, EXACT, NIGHT, REFERENCE, case_lines, time_axis
-from graphlandau.study import number, read_command_line, records, series
 
 # The fields and steps that are compared. "network" is the configuration itself, trained as in the paper: a perceptron,
 # or, for Rosenbluth's problem, a network on top of the Gaussian score instead of its residual network.

@@ -17,8 +17,8 @@ import numpy as np
 from matplotlib.figure import Figure
 from study import LANGEVIN, Records, command_line, runs_of
 
+from graphlandau.cli.study import number, publish, series, with_failures
 from graphlandau.plotting.style import PALETTE, legend, time_axis, widen_decades
-from graphlandau.study import number, publish, series, with_failures
 
 CONFIG = "vpfp_1d1v_as_printed"
 EPSILONS = (0.005, 10.0)

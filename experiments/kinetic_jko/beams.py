@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from study import LANGEVIN, Records, runs_of
 
+from graphlandau.cli.study import number, records, series
 from graphlandau.plotting import RunRecord
-from graphlandau.study import number, records, series
 
 __all__ = ["EPSILONS", "NAMES", "SEEDS", "beam_runs", "collision_rate", "field_row", "langevin_mean", "seeds"]
 

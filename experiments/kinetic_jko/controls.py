@@ -24,12 +24,12 @@ from matplotlib.figure import Figure
 from study import LANGEVIN, Records, command_line, runs_of
 from torch_geometric.data import Data
 
-from graphlandau.arguments import read_arguments
-from graphlandau.config import compose
-from graphlandau.methods.kinetic import PICJKO
+from graphlandau.cli.arguments import read_arguments
+from graphlandau.cli.config import compose
+from graphlandau.cli.study import number, publish, records, series
+from graphlandau.methods import PICJKO
 from graphlandau.plotting.style import PALETTE, time_axis
 from graphlandau.problems import KineticProblem
-from graphlandau.study import number, publish, records, series
 
 CONFIG = "vpfp_1d1v_strong"
 PARTICLES = ["--particles", "10000"]

@@ -15,6 +15,7 @@ from matplotlib.figure import Figure
 from study import CONTROLS, LANGEVIN, LINES, NAMES, Records, runs_of
 from torch import Tensor
 
+from graphlandau.cli.study import number, publish, series, with_failures
 from graphlandau.plotting import RunRecord
 from graphlandau.plotting.kinetic import PhaseSnapshot, phase_snapshot
 from graphlandau.plotting.kinetic.histogram import line_bins, line_histogram, phase_bins
@@ -23,7 +24,6 @@ from graphlandau.plotting.kinetic.phase_space import contour_meaning, draw_histo
 from graphlandau.plotting.kinetic.relaxation import honest_scale
 from graphlandau.plotting.style import EXACT, legend_below, time_axis
 from graphlandau.problems import PhaseProduct
-from graphlandau.study import number, publish, series, with_failures
 
 __all__ = [
     "Observable",

@@ -21,8 +21,8 @@ import numpy as np
 from matplotlib.figure import Figure
 from study import FORMS, NAMES, Runs, command_line, runs_of
 
+from graphlandau.cli.study import number, publish, records, series
 from graphlandau.plotting.style import PALETTE, REFERENCE, legend_below
-from graphlandau.study import number, publish, records, series
 
 # Form, determinant, loading, particles.
 Line = tuple[str, str, str, int]

@@ -21,10 +21,10 @@ from drawing import phase_figure
 from matplotlib.figure import Figure
 from study import Records, command_line
 
+from graphlandau.cli.study import number, publish, series
 from graphlandau.plotting import RunRecord
 from graphlandau.plotting.kinetic import phase_snapshot
 from graphlandau.plotting.style import EXACT, PALETTE, legend, legend_below, time_axis, widen_decades
-from graphlandau.study import number, publish, series
 
 TIMES = (0, 0.4, 1.2, 4)
 TITLE = "Two beams in their own field, 1D3V"

@@ -16,8 +16,8 @@ from drawing import at_times, draw_line, heading, stationary_mean
 from matplotlib.figure import Figure
 from study import CONFIG_3D, Records, command_line, double_well_3d
 
+from graphlandau.cli.study import number, publish
 from graphlandau.plotting.style import legend_below
-from graphlandau.study import number, publish
 
 TIMES = (0, 0.5, 1)
 TABLE = (0, 0.5, 1, 2, 5)

@@ -18,10 +18,10 @@ from drawing import draw_kl, heading, kl_row
 from matplotlib.figure import Figure
 from study import CONFIG_3D, Records, command_line, double_well_3d
 
+from graphlandau.cli.study import number, publish
 from graphlandau.plotting import RunRecord
 from graphlandau.plotting.kinetic import phase_snapshot
 from graphlandau.plotting.style import PALETTE, REFERENCE, legend, time_axis
-from graphlandau.study import number, publish
 
 BINS = 40
 REFERENCE_CASE = "langevin"

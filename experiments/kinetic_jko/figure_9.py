@@ -17,8 +17,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from study import Records, command_line
 
+from graphlandau.cli.study import number, publish, series
 from graphlandau.plotting.style import EXACT, PALETTE, legend, time_axis, widen_decades
-from graphlandau.study import number, publish, series
 
 SHOWN = {
     "weak": ("features", "affine"),

@@ -15,10 +15,10 @@ from typing import Any
 from matplotlib.figure import Figure
 from study import Records, Runs, command_line, runs_of
 
+from graphlandau.cli.study import number, publish, records, series
 from graphlandau.plotting import RunRecord
 from graphlandau.plotting.kinetic.field import draw_mode
 from graphlandau.plotting.style import legend
-from graphlandau.study import number, publish, records, series
 
 WAVENUMBERS = (0.3, 0.4, 0.5, 0.6)
 SPEEDS = (2.1, 2.4, 3.0, 3.6)

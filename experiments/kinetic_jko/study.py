@@ -5,9 +5,9 @@ from __future__ import annotations
 import argparse
 from collections.abc import Mapping, Sequence
 
+from graphlandau.cli.study import read_command_line, records
 from graphlandau.plotting import RunRecord
 from graphlandau.plotting.style import case_lines
-from graphlandau.study import read_command_line, records
 
 __all__ = [
     "CONFIG_3D",

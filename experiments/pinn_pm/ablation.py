@@ -21,13 +21,13 @@ from matplotlib.figure import Figure
 from study import Runs, command_line, problem_runs
 from torch import Tensor
 
+from graphlandau.cli.study import number, publish, with_failures
 from graphlandau.diagnostics import energy, relative_fisher_divergence, relative_trajectory_error
 from graphlandau.methods import TrainedFlow
 from graphlandau.nn.flow import FlowMap
 from graphlandau.plotting.comparison import PANELS
 from graphlandau.plotting.style import case_lines, legend_below, time_axis, widen_decades
 from graphlandau.problems import BKW
-from graphlandau.study import number, publish, with_failures
 
 PROBLEM, CASE = "bkw_2d", "pinn_particle"
 CASES: dict[str, list[str]] = {

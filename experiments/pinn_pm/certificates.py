@@ -23,12 +23,12 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from study import command_line, compare, trained_file
 
+from graphlandau.cli.study import number, publish
 from graphlandau.diagnostics import grid_axes
 from graphlandau.diagnostics.certificates import DensitySplit, FlowCertificate, certify_flow, split_density_error
 from graphlandau.methods import TrainedFlow
 from graphlandau.plotting.style import PALETTE, REFERENCE, legend_below, time_axis, widen_decades
 from graphlandau.problems import Problem
-from graphlandau.study import number, publish
 
 KNOWN = ("bkw_2d", "bkw_3d")
 PARTICLES, TIMES = 2000, 21

@@ -19,10 +19,10 @@ from typing import Any
 import torch
 from study import CLOSED_FORM, SBP, command_line, compare, trained_file
 
+from graphlandau.base.tables import write_csv
+from graphlandau.cli.study import records, series
 from graphlandau.methods import TrainedFlow
 from graphlandau.plotting import RunRecord
-from graphlandau.study import records, series
-from graphlandau.tables import write_csv
 
 METHODS = {
     "closed_form": CLOSED_FORM,

@@ -18,6 +18,7 @@ from matplotlib.lines import Line2D
 from study import CASES, NAMES, compare, trained_file
 from torch import Tensor
 
+from graphlandau.cli.study import number, publish, series, snapshots_at
 from graphlandau.diagnostics import relative_l2_error, relative_trajectory_error
 from graphlandau.methods import TrainedFlow
 from graphlandau.plotting import RunRecord, Snapshot
@@ -29,8 +30,7 @@ from graphlandau.plotting.exact import marginal, slice_along, smoothed_curve, sm
 from graphlandau.plotting.score import draw_score, robust_limits
 from graphlandau.plotting.style import EXACT, REFERENCE, SMOOTHED, case_lines, legend_below, time_axis, velocity_axis
 from graphlandau.problems import Problem
-from graphlandau.protocols import density_error, density_protocol
-from graphlandau.study import number, publish, series, snapshots_at
+from graphlandau.run.protocols import density_error, density_protocol
 
 Records = Mapping[str, RunRecord]
 

@@ -6,8 +6,8 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
+from graphlandau.cli.study import read_command_line, records
 from graphlandau.plotting import RunRecord
-from graphlandau.study import read_command_line, records
 
 # The methods. The first two are one training: the flow queried, and its score followed in steps of time.
 CASES = ("pinn_particle", "pinn_score", "sbp", "blob", "closed_form")

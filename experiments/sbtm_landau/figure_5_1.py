@@ -17,12 +17,12 @@ import torch
 from matplotlib.figure import Figure
 
 from graphlandau import objectives
-from graphlandau.callbacks import Callback
-from graphlandau.config import compose
+from graphlandau.base.tables import write_csv
+from graphlandau.cli.config import compose
+from graphlandau.cli.study import publish, read_command_line
 from graphlandau.methods import SBTM
-from graphlandau.simulation import Simulation
-from graphlandau.study import publish, read_command_line
-from graphlandau.tables import write_csv
+from graphlandau.run.observers.callbacks import Callback
+from graphlandau.run.simulation import Simulation
 
 RATES = (4e-4, 1e-4)
 RULES = {"fixed": ["--method.steps", "25"], "adaptive": ["--method.training", "adaptive", "--method.steps", "5"]}

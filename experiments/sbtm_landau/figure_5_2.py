@@ -9,7 +9,7 @@ from __future__ import annotations
 from matplotlib.figure import Figure
 from study import CASES, Records, against_particles, over_time, scan
 
-from graphlandau.study import publish, read_command_line, records, table
+from graphlandau.cli.study import publish, read_command_line, records, table
 
 SIZES = [100, 400, 1600, 12_800]
 KEYS = ["cov_frobenius_error", "rel_fisher_divergence", "rel_l2_density", "momentum_abs_drift", "energy_rel_drift"]

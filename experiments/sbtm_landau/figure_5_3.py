@@ -12,8 +12,8 @@ import numpy as np
 from matplotlib.figure import Figure
 from study import CASES, Records, against_particles, over_time, scan
 
+from graphlandau.cli.study import publish, read_command_line, records, table
 from graphlandau.plotting.covariance import exact_covariance
-from graphlandau.study import publish, read_command_line, records, table
 
 SIZES = [100, 400, 1600, 6400, 12_800]
 KEYS = ["cov_frobenius_error", "cov_sample_error", "energy_rel_drift", "entropy_dissipation"]

@@ -9,7 +9,7 @@ from __future__ import annotations
 from figure_5_3 import KEYS, draw
 from study import CASES, scan
 
-from graphlandau.study import publish, read_command_line, records, table
+from graphlandau.cli.study import publish, read_command_line, records, table
 
 SIZES = [400, 1600, 6400]
 

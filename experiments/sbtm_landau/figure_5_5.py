@@ -12,7 +12,7 @@ from __future__ import annotations
 from matplotlib.figure import Figure
 from study import CASES, Records, against_particles, over_time, scan
 
-from graphlandau.study import publish, read_command_line, records, table
+from graphlandau.cli.study import publish, read_command_line, records, table
 
 SIZES = [100, 12_800]
 KEYS = ["equilibrium_distance", "equilibrium_distance_mc", "energy_rel_drift", "entropy_dissipation"]

@@ -16,12 +16,12 @@ import time
 import torch
 from study import CASES, COLOURS, MARKERS, NAMES
 
-from graphlandau.config import compose
+from graphlandau.base.state import particle_state
+from graphlandau.cli.config import compose
+from graphlandau.cli.study import cost_figure, growth_exponent, publish, read_command_line
 from graphlandau.methods import LandauTransport
-from graphlandau.nn.reduce import expected_calls
+from graphlandau.nn.pairs import expected_calls
 from graphlandau.problems import Problem
-from graphlandau.state import particle_state
-from graphlandau.study import cost_figure, growth_exponent, publish, read_command_line
 
 SIZES = [100, 400, 1600, 6400, 25_600, 102_400]
 # Estimates that are not timed, since they may compile or choose more often, and those that are.

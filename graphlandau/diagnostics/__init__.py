@@ -17,9 +17,9 @@ from graphlandau.diagnostics.equilibrium import (
 )
 from graphlandau.diagnostics.errors import covariance_error, relative_fisher_divergence
 from graphlandau.diagnostics.mode_growth import ModeGrowth, mode_growth
-from graphlandau.diagnostics.moments import average, covariance, energy, fourth_moment, mass, momentum
 from graphlandau.diagnostics.phase_space import field_mode, field_noise, field_square, kinetic_energy, potential_energy
 from graphlandau.diagnostics.trajectories import relative_trajectory_error
+from graphlandau.physics.moments import average, covariance, energy, fourth_moment, mass, momentum
 
 __all__ = [
     "ModeGrowth",

@@ -9,8 +9,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from graphlandau.diagnostics.moments import covariance
-from graphlandau.validation import require_integer, require_positive, require_velocities, require_weight
+from graphlandau.base.validation import require_integer, require_positive, require_velocities, require_weight
+from graphlandau.physics.moments import covariance
 
 __all__ = ["gaussian_kde", "grid_axes", "grid_points", "relative_l2_error", "scott_bandwidth"]
 

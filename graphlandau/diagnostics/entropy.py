@@ -5,7 +5,7 @@ from __future__ import annotations
 from jaxtyping import Float
 from torch import Tensor
 
-from graphlandau.diagnostics.moments import average, inner
+from graphlandau.physics.moments import average, inner
 
 __all__ = ["entropy", "entropy_dissipation", "kl_divergence"]
 

@@ -8,9 +8,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from graphlandau.diagnostics.moments import covariance
+from graphlandau.base.validation import require_integer, require_positive
+from graphlandau.physics.moments import covariance
 from graphlandau.problems import Gaussian
-from graphlandau.validation import require_integer, require_positive
 
 __all__ = [
     "effective_particles",

@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from graphlandau.diagnostics.moments import average, covariance, inner
+from graphlandau.physics.moments import average, covariance, inner
 
 __all__ = ["covariance_error", "relative_fisher_divergence"]
 

@@ -8,9 +8,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from graphlandau.fields.grid import Grid
+from graphlandau.base.validation import require_number
 from graphlandau.fields.poisson import Symbols, require_field, require_periodic
-from graphlandau.validation import require_number
+from graphlandau.graphs.grid import Grid
 
 __all__ = ["Ampere"]
 

@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from graphlandau.validation import require_dimension, require_number
+from graphlandau.base.validation import require_dimension, require_number
 
 if TYPE_CHECKING:
     # At run time the layers import this package.

@@ -8,8 +8,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from graphlandau.fields.grid import Grid
-from graphlandau.validation import is_concrete, require_finite
+from graphlandau.base.validation import is_concrete, require_finite
+from graphlandau.graphs.grid import Grid
 
 __all__ = ["Poisson", "Symbols", "field_energy", "require_field", "require_periodic"]
 

@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from graphlandau.validation import require_number, require_positive, require_velocities
+from graphlandau.base.validation import require_number, require_positive, require_velocities
 
 __all__ = ["Potential", "RippledWell"]
 

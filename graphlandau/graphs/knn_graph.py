@@ -8,8 +8,8 @@ from torch_geometric.data import Data
 from torch_geometric.transforms import BaseTransform
 from torch_geometric.utils import to_undirected
 
+from graphlandau.base.validation import require_integer, require_one_of, require_velocities
 from graphlandau.graphs.neighbours import BACKENDS, knn_edges
-from graphlandau.validation import require_integer, require_one_of, require_velocities
 
 __all__ = ["KNNGraph"]
 
@@ -33,7 +33,7 @@ class KNNGraph(BaseTransform):
 
     Example:
         >>> import torch
-        >>> from graphlandau.state import particle_state
+        >>> from graphlandau.base.state import particle_state
         >>> KNNGraph(4)(particle_state(torch.randn(10, 3))).edge_index.shape
         torch.Size([2, 40])
     """

@@ -12,8 +12,8 @@ from jaxtyping import Float, Int
 from scipy.spatial import KDTree
 from torch import Tensor
 
-from graphlandau.partition import Partition
-from graphlandau.validation import require_integer, require_one_of, require_positive, require_velocities
+from graphlandau.base.validation import require_integer, require_one_of, require_positive, require_velocities
+from graphlandau.graphs.partition import Partition
 
 __all__ = ["knn_edges", "radius_edges"]
 

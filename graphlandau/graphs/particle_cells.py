@@ -13,9 +13,9 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from graphlandau.fields.grid import Grid
+from graphlandau.base.validation import is_concrete, require_dimension, require_integer
 from graphlandau.graphs.cell_groups import CellGroups, group_by_cell
-from graphlandau.validation import is_concrete, require_dimension, require_integer
+from graphlandau.graphs.grid import Grid
 
 __all__ = ["Stencil", "particle_cells", "require_order"]
 

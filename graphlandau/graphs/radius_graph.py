@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from torch_geometric.data import Data
 from torch_geometric.transforms import BaseTransform
 
+from graphlandau.base.validation import require_one_of, require_positive, require_velocities
 from graphlandau.graphs.neighbours import BACKENDS, radius_edges
-from graphlandau.validation import require_one_of, require_positive, require_velocities
 
 __all__ = ["RadiusGraph"]
 
@@ -31,7 +31,7 @@ class RadiusGraph(BaseTransform):
 
     Example:
         >>> import torch
-        >>> from graphlandau.state import particle_state
+        >>> from graphlandau.base.state import particle_state
         >>> RadiusGraph(1.5)(particle_state(torch.tensor([[0.0], [1.0], [3.0]]))).edge_index
         tensor([[1, 0],
                 [0, 1]])

@@ -24,7 +24,7 @@ class RandomBatches(BaseTransform):
         ValueError: If ``size`` is below 2, or larger than the number of particles of a state.
 
     Example:
-        >>> from graphlandau.state import particle_state
+        >>> from graphlandau.base.state import particle_state
         >>> state = RandomBatches(2, torch.Generator().manual_seed(0))(particle_state(torch.randn(5, 3)))
         >>> torch.bincount(state.batch)
         tensor([3, 2])

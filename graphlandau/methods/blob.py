@@ -10,7 +10,7 @@ from torch_geometric.data import Data
 
 from graphlandau.methods.transport import LandauTransport
 from graphlandau.nn.conv import BlobScore
-from graphlandau.nn.reduce import MESH_TOLERANCE
+from graphlandau.nn.pairs import MESH_TOLERANCE
 
 __all__ = ["Blob"]
 

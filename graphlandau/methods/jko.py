@@ -9,21 +9,21 @@ import torch
 from torch import Tensor, nn
 from torch_geometric.data import Data
 
+from graphlandau.base.validation import require_integer, require_one_of, require_positive
 from graphlandau.diagnostics import average
-from graphlandau.methods.descent import Descent
-from graphlandau.methods.gauge import score_gauge
-from graphlandau.methods.inner_flow import INNER_INTEGRATORS, Flow, InnerFlow, segment_to_singular
+from graphlandau.integrators.inner_flow import INNER_INTEGRATORS, Flow, InnerFlow, segment_to_singular
 from graphlandau.methods.learned import LearnedTransport, particles_of
 from graphlandau.methods.method import Scored
 from graphlandau.methods.span import SpanSolver
 from graphlandau.methods.transport import unchecked_state
 from graphlandau.nn.conv import JKOAction
-from graphlandau.nn.reduce import MESH_TOLERANCE, expected_calls
+from graphlandau.nn.pairs import MESH_TOLERANCE, expected_calls
 from graphlandau.nn.score import ClosedFormScore, Solvable
 from graphlandau.nn.score.base import MOST_COUPLED
+from graphlandau.nn.score.gauge import score_gauge
 from graphlandau.problems import Problem
-from graphlandau.schedules import Schedule
-from graphlandau.validation import require_integer, require_one_of, require_positive
+from graphlandau.training.descent import Descent
+from graphlandau.training.schedules import Schedule
 
 __all__ = ["JKO"]
 
@@ -66,7 +66,7 @@ class JKO(LearnedTransport):
         minibatch: Particles per mini-batch, and per block of the closed form (which for ``gamma = 0`` sums over all
             pairs); unless given 1280, or all if fewer.
         learning_rate: Of Adamax.
-        schedule: Factor on the learning rate by the time since the start, see :mod:`graphlandau.schedules`.
+        schedule: Factor on the learning rate by the time since the start, see :mod:`graphlandau.training`.
         hold_out: Whether, where particles are few, a fifth of them judges the training.
         initial_tolerance: Relative squared error at which the initial fit stops.
         initial_steps: Cap on the gradient steps of the initial fit.

@@ -10,14 +10,15 @@ import torch
 from torch import Tensor, nn
 from torch_geometric.data import Data
 
-from graphlandau import objectives, parallel
-from graphlandau.methods.descent import Descent, subset
+from graphlandau import objectives
+from graphlandau.base import distributed
+from graphlandau.base.validation import require_integer, require_positive
 from graphlandau.methods.transport import LandauTransport, model_field
 from graphlandau.nn.score import ScoreModel, Solvable, as_score_model
 from graphlandau.nn.score.base import MOST_COUPLED
 from graphlandau.problems import Problem
-from graphlandau.schedules import Schedule
-from graphlandau.validation import require_integer, require_positive
+from graphlandau.training.descent import Descent, subset
+from graphlandau.training.schedules import Schedule
 
 __all__ = ["LearnedTransport"]
 
@@ -93,7 +94,7 @@ class LearnedTransport(LandauTransport):
         self.hold_out = hold_out
         self.learning_rate = require_positive("learning_rate", learning_rate)
         if not (schedule is None or isinstance(schedule, Schedule)):
-            raise ValueError(f"'schedule' must be a graphlandau.schedules.Schedule (got {schedule!r})")
+            raise ValueError(f"'schedule' must be a graphlandau.training.Schedule (got {schedule!r})")
         self.schedule = schedule
         self.minibatch = None if minibatch is None else require_integer("minibatch", minibatch, minimum=2)
         self.initial_tolerance = require_positive("initial_tolerance", initial_tolerance)
@@ -158,7 +159,7 @@ class LearnedTransport(LandauTransport):
             particles = particles_of(state)
             particles.target = problem.score(state.v).to(state.v.dtype)
             for first in range(0, self.initial_steps, INITIAL_BURST):
-                if parallel.agree(self._relative_error(particles)) <= self.initial_tolerance:
+                if distributed.agree(self._relative_error(particles)) <= self.initial_tolerance:
                     break
                 steps = min(INITIAL_BURST, self.initial_steps - first)
                 descent.run(

@@ -12,17 +12,17 @@ import torch
 from torch import Tensor, nn
 from torch_geometric.data import Data
 
-from graphlandau import parallel
+from graphlandau.base import distributed
+from graphlandau.base.validation import require_one_of
 from graphlandau.methods.method import Scored
-from graphlandau.methods.pinn_training import Recipe, Training
-from graphlandau.methods.trained_flow import TrainedFlow
 from graphlandau.methods.transport import LandauTransport, model_field, unchecked_state
 from graphlandau.nn.flow import FlowMap
 from graphlandau.nn.score import ScoreModel
 from graphlandau.nn.score.time_score import TimeScore
 from graphlandau.nn.time_field import as_time_field
 from graphlandau.problems import Problem
-from graphlandau.validation import require_one_of
+from graphlandau.training.flow_training import Recipe, Training
+from graphlandau.training.trained_flow import TrainedFlow
 
 __all__ = ["PINN"]
 
@@ -179,7 +179,7 @@ class PINN(LandauTransport):
             pair, recipe = self.pair, self.recipe
             training = Training(pair.flow, pair.score, self.drift, problem, recipe, seed=self.seed, folder=folder)
             self.pair = training.run()
-            if folder is not None and parallel.rank() == 0:
+            if folder is not None and distributed.rank() == 0:
                 self.pair.save(folder / "trained.safetensors")
         return self._placed(state, problem.t_start)
 

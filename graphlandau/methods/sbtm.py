@@ -9,14 +9,14 @@ from torch import Tensor, nn
 from torch_geometric.data import Data
 
 from graphlandau import objectives
+from graphlandau.base.validation import require_integer, require_one_of, require_positive
 from graphlandau.diagnostics import covariance
-from graphlandau.methods.descent import Descent
 from graphlandau.methods.learned import LearnedTransport, particles_of
-from graphlandau.nn.reduce import MESH_TOLERANCE
+from graphlandau.nn.pairs import MESH_TOLERANCE
 from graphlandau.nn.score import Solvable
 from graphlandau.nn.score.base import MOST_COUPLED
-from graphlandau.schedules import Schedule
-from graphlandau.validation import require_integer, require_one_of, require_positive
+from graphlandau.training.descent import Descent
+from graphlandau.training.schedules import Schedule
 
 __all__ = ["SBTM"]
 
@@ -45,7 +45,7 @@ class SBTM(LearnedTransport):
         max_steps: Cap on the gradient steps per time step if adaptive.
         hold_out: Whether, where particles are few, a fifth of them judges the training.
         learning_rate: Of Adam.
-        schedule: Factor on the learning rate by the time since the start, see :mod:`graphlandau.schedules`.
+        schedule: Factor on the learning rate by the time since the start, see :mod:`graphlandau.training`.
         minibatch: Particles per gradient step, drawn without replacement; ``None`` takes all.
         alpha: Noise of ``"denoising"``, in units of the smallest standard deviation of the particles.
         probes: Noise of ``"hutchinson"``, ``"rademacher"`` or ``"gaussian"``.

@@ -13,9 +13,9 @@ from torch import Tensor, nn
 from torch_geometric.data import Data
 
 from graphlandau.graphs import RandomBatches
-from graphlandau.methods.gauge import score_gauge
 from graphlandau.nn.conv import JKOAction, LandauDrift
 from graphlandau.nn.score import ClosedFormScore
+from graphlandau.nn.score.gauge import score_gauge
 
 __all__ = ["SpanSolver"]
 

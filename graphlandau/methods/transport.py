@@ -10,16 +10,16 @@ import torch
 from torch import Tensor
 from torch_geometric.data import Data
 
+from graphlandau.base.validation import require_integer, require_one_of, require_positive
+from graphlandau.base.vectors import matvec
 from graphlandau.graphs import RandomBatches
-from graphlandau.integrators import INTEGRATORS, Step
+from graphlandau.integrators.steps import INTEGRATORS, Step
 from graphlandau.methods.method import Method, Scored
 from graphlandau.nn.conv import LandauDrift
-from graphlandau.nn.reduce import MESH_TOLERANCE
+from graphlandau.nn.pairs import MESH_TOLERANCE
 from graphlandau.nn.score import ScoreModel
 from graphlandau.objectives import log_determinant
 from graphlandau.problems import Problem
-from graphlandau.validation import require_integer, require_one_of, require_positive
-from graphlandau.vectors import matvec
 
 __all__ = ["LandauTransport"]
 

@@ -9,8 +9,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from graphlandau.base.validation import require_finite, require_integer, require_positive, require_velocities
 from graphlandau.nn.score import ScoreModel, Solvable
-from graphlandau.validation import require_finite, require_integer, require_positive, require_velocities
 
 __all__ = ["equivariance_error", "require_equivariant"]
 

@@ -6,8 +6,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from graphlandau.base.validation import require_one_of, require_velocities
 from graphlandau.nn.time_interval import TimeInterval
-from graphlandau.validation import require_one_of, require_velocities
 
 __all__ = ["FlowMap"]
 

@@ -6,8 +6,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from graphlandau.base.validation import require_integer, require_number, require_positive
 from graphlandau.nn.time_field import TimeField, as_time_field
-from graphlandau.validation import require_integer, require_number, require_positive
 
 __all__ = ["TimeInterval"]
 

@@ -9,9 +9,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from graphlandau.base.validation import require_integer, require_one_of
 from graphlandau.nn.score.mlp import ACTIVATIONS
 from graphlandau.nn.time_field import TimeField
-from graphlandau.validation import require_integer, require_one_of
 
 __all__ = ["TimeMLP"]
 

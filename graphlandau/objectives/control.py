@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from graphlandau.validation import require_number, require_one_of, require_positive, require_velocities
+from graphlandau.base.validation import require_number, require_one_of, require_positive, require_velocities
 
 __all__ = ["ControlObjective", "ExtraTerm", "log_determinant"]
 

@@ -13,10 +13,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from graphlandau.base.validation import require_one_of
 from graphlandau.nn.conv import LandauDrift
 from graphlandau.nn.flow import FlowMap
 from graphlandau.nn.score.time_score import TimeScore
-from graphlandau.validation import require_one_of
 
 __all__ = ["Collocation", "collocate", "implicit_in_time"]
 

@@ -15,10 +15,10 @@ from jaxtyping import Float
 from torch import Tensor
 from torch_geometric.data import Data
 
-from graphlandau import parallel
-from graphlandau.chunks import over_chunks
+from graphlandau.base import distributed
+from graphlandau.base.chunks import over_chunks
+from graphlandau.base.validation import require_one_of, require_positive
 from graphlandau.nn.score import ScoreModel
-from graphlandau.validation import require_one_of, require_positive
 
 __all__ = ["collision_weighted", "denoising", "explicit", "hutchinson", "implicit"]
 
@@ -85,7 +85,7 @@ def hutchinson(
         s, tangent = torch.func.jvp(model, (v,), (z,))[:2]
         return s.square().sum(-1) + 2 * (z * tangent).sum(-1)
 
-    return _mean(loss, model, state, parallel.drawn(draw, state.v.size(0)))
+    return _mean(loss, model, state, distributed.drawn(draw, state.v.size(0)))
 
 
 def denoising(
@@ -119,7 +119,7 @@ def denoising(
         difference = model(v + alpha * z) - model(v - alpha * z)
         return s.square().sum(-1) + (difference * z).sum(-1) / alpha
 
-    return _mean(loss, model, state, parallel.drawn(draw, state.v.size(0)))
+    return _mean(loss, model, state, distributed.drawn(draw, state.v.size(0)))
 
 
 def collision_weighted(
@@ -169,4 +169,4 @@ def _mean(function: Callable[..., Tensor], model: ScoreModel, state: Data, *rows
 
     # A model that couples particles has to see all of them.
     parts = over_chunks(total, *columns) if model.pointwise else [total(*columns)]
-    return parallel.across(torch.stack(parts).sum()) / parallel.across(whole)
+    return distributed.across(torch.stack(parts).sum()) / distributed.across(whole)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import torch
 
-from graphlandau.problems.density import Gaussian
+from graphlandau.base.validation import require_integer, require_positive
+from graphlandau.problems.densities.density import Gaussian
 from graphlandau.problems.problem import Problem
-from graphlandau.validation import require_integer, require_positive
 
 __all__ = ["Anisotropic"]
 

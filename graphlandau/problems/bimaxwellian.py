@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from graphlandau.problems.density import Gaussian
-from graphlandau.problems.mixture_density import GaussianMixture
+from graphlandau.base.validation import require_positive
+from graphlandau.problems.densities.density import Gaussian
+from graphlandau.problems.densities.mixture_density import GaussianMixture
 from graphlandau.problems.problem import Problem
-from graphlandau.validation import require_positive
 
 __all__ = ["BiMaxwellian"]
 

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from graphlandau.validation import require_integer, require_number, require_positive
+from graphlandau.base.validation import require_integer, require_number, require_positive
 
 __all__ = ["InitialValueProblem"]
 

@@ -9,10 +9,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from graphlandau.kernels import LandauKernel
-from graphlandau.problems.density import Density, Gaussian
+from graphlandau.base.validation import require_finite, require_integer, require_positive
+from graphlandau.physics.landau_kernel import LandauKernel
+from graphlandau.problems.densities.density import Density, Gaussian
 from graphlandau.problems.initial_value import InitialValueProblem
-from graphlandau.validation import require_finite, require_integer, require_positive
 
 __all__ = ["Problem"]
 

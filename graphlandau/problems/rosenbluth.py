@@ -10,9 +10,9 @@ from jaxtyping import Float
 from scipy.integrate import quad
 from torch import Tensor
 
-from graphlandau.problems.density import Density
+from graphlandau.base.validation import require_dimension, require_one_of, require_positive
+from graphlandau.problems.densities.density import Density
 from graphlandau.problems.problem import Problem
-from graphlandau.validation import require_dimension, require_one_of, require_positive
 
 __all__ = ["Rosenbluth", "RosenbluthDensity"]
 

@@ -8,9 +8,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from graphlandau.problems.density import Density
+from graphlandau.base.validation import require_dimension, require_positive
+from graphlandau.problems.densities.density import Density
 from graphlandau.problems.problem import Problem
-from graphlandau.validation import require_dimension, require_positive
 
 __all__ = ["Truncated", "TruncatedGaussian"]
 

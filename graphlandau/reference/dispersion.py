@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Complex
 from scipy.special import wofz
 
-from graphlandau.validation import require_positive
+from graphlandau.base.validation import require_positive
 
 __all__ = ["dielectric", "dominant_root", "plasma_dispersion", "roots"]
 

@@ -6,9 +6,9 @@ import pytest
 import torch
 from invariants import assert_conserves, assert_dissipates, direct_sum, particles
 
+from graphlandau.base.state import particle_state
 from graphlandau.graphs import RadiusGraph, radius_edges
 from graphlandau.nn import LandauDrift
-from graphlandau.state import particle_state
 
 
 @pytest.mark.parametrize("on", ["v", "pos"])

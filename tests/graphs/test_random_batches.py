@@ -7,9 +7,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from graphlandau.base.state import particle_state
 from graphlandau.graphs import RandomBatches
 from graphlandau.nn import LandauDrift
-from graphlandau.state import particle_state
 
 
 def state(n: int):

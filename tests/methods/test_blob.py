@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 import torch
 
+from graphlandau.base.state import particle_state
 from graphlandau.methods import Blob
 from graphlandau.nn import BlobScore
 from graphlandau.problems import Anisotropic
-from graphlandau.state import particle_state
 
 
 def covariance(v):

@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 import torch
 
-from graphlandau.density_errors import ExactTransport
+from graphlandau.base.state import particle_state
 from graphlandau.diagnostics import covariance, covariance_error
 from graphlandau.methods import SBTM
 from graphlandau.nn import GaussianScore
 from graphlandau.problems import BKW
-from graphlandau.state import particle_state
+from graphlandau.run.observers.density_errors import ExactTransport
 
 
 def final_velocities(problem, n, steps, integrator, seed=0):

@@ -8,12 +8,12 @@ from itertools import pairwise
 import pytest
 import torch
 
+from graphlandau.base.state import particle_state
 from graphlandau.methods import JKO
 from graphlandau.nn import ClosedFormScore, GaussianScore, GNNScore, MLPScore, ResidualScore
 from graphlandau.problems import BKW, Anisotropic, Problem, Truncated
-from graphlandau.schedules import StepDecay
-from graphlandau.simulation import DivergedError, Simulation
-from graphlandau.state import particle_state
+from graphlandau.run.simulation import DivergedError, Simulation
+from graphlandau.training.schedules import StepDecay
 
 COULOMB = Anisotropic(3, strength=0.2, gamma=-3.0)
 PROBLEMS = pytest.mark.parametrize("problem", [BKW(2), COULOMB], ids=lambda p: p.name)
@@ -387,7 +387,7 @@ def test_a_handful_of_particles_is_trained_without_a_judge():
 
 def test_a_run_that_folds_says_when_and_keeps_its_checkpoint(tmp_path):
     """The last good checkpoint stays, and nothing in the metrics is NaN."""
-    from graphlandau.run_folder import RunFolder
+    from graphlandau.run.folder import RunFolder
 
     folder = RunFolder(tmp_path / "run")
     folder.path.mkdir()
@@ -436,7 +436,7 @@ def test_state_dict_continues_to_the_same_bits(network, log_det):
         ({"minibatch": -5}, "'minibatch' must be an integer >= 2"),
         ({"batch_size": 0}, "'batch_size' must be an integer >= 2"),
         ({"learning_rate": 0.0}, "'learning_rate' must be positive"),
-        ({"schedule": 0.5}, "'schedule' must be a graphlandau.schedules.Schedule"),
+        ({"schedule": 0.5}, "'schedule' must be a graphlandau.training.Schedule"),
     ],
 )
 def test_refuses_options(options, message):

@@ -11,15 +11,15 @@ import pytest
 import torch
 from torch import nn
 
-from graphlandau.callbacks import Callback
-from graphlandau.certify import Certificate
-from graphlandau.checkpoint import load_checkpoint
 from graphlandau.methods import PINN, TrainedFlow, Training, TrainingDivergedError
 from graphlandau.nn import GNNScore, LandauDrift, MLPScore, TimeField, TimeMLP
 from graphlandau.problems import BKW, Anisotropic, Gaussian, Problem, Truncated
-from graphlandau.protocols import density_error
-from graphlandau.run_folder import RunFolder
-from graphlandau.simulation import DivergedError, Simulation
+from graphlandau.run.checkpoint import load_checkpoint
+from graphlandau.run.folder import RunFolder
+from graphlandau.run.observers.callbacks import Callback
+from graphlandau.run.observers.certificate import Certificate
+from graphlandau.run.protocols import density_error
+from graphlandau.run.simulation import DivergedError, Simulation
 
 RECIPE = {"iterations": 25, "training_particles": 30, "collocation_times": 2, "save_every": 10, "learning_rate": 1e-2}
 

@@ -7,12 +7,12 @@ import torch
 from torch import nn
 from torch_geometric.nn import EdgeConv
 
+from graphlandau.base.state import particle_state
 from graphlandau.methods import SBTM
 from graphlandau.nn import ClosedFormScore, GaussianScore, GNNScore, MLPScore, ResidualScore, ScoreModel
 from graphlandau.objectives import implicit
 from graphlandau.problems import BKW, Anisotropic, Truncated
-from graphlandau.schedules import ExponentialDecay, StepDecay
-from graphlandau.state import particle_state
+from graphlandau.training.schedules import ExponentialDecay, StepDecay
 
 
 def start(problem, n, seed=0, dtype=torch.float64):

@@ -9,11 +9,11 @@ import pytest
 import torch
 from torch_geometric.data import Data
 
-from graphlandau.methods.inner_flow import InnerFlow
+from graphlandau.base.state import particle_state
+from graphlandau.integrators.inner_flow import InnerFlow
 from graphlandau.methods.span import SpanSolver, _Field
 from graphlandau.nn import ClosedFormScore, JKOAction, LandauDrift
 from graphlandau.problems import BKW, Anisotropic
-from graphlandau.state import particle_state
 
 TAU = 0.5
 

@@ -6,9 +6,9 @@ import pytest
 import torch
 from invariants import direct_sum, particles
 
+from graphlandau.base.state import particle_state
 from graphlandau.methods import LandauTransport, Scored
 from graphlandau.problems import Anisotropic, Gaussian, Problem
-from graphlandau.state import particle_state
 
 MIXING = torch.tensor([[0.8, -0.3], [0.5, 0.6]], dtype=torch.float64)
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 import torch
 
+from graphlandau.base.state import particle_state
 from graphlandau.nn import LandauDrift, MLPScore, ScoreModel
 from graphlandau.objectives import collision_weighted, denoising, explicit, hutchinson, implicit
 from graphlandau.problems import Gaussian
-from graphlandau.state import particle_state
 
 
 def mixture(x: torch.Tensor) -> torch.Tensor:

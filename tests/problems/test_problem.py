@@ -9,9 +9,9 @@ import pytest
 import torch
 from jsonargparse import ArgumentParser
 
-from graphlandau.presets import import_class, load_preset
+from graphlandau.cli.presets import import_class, load_preset
 from graphlandau.problems import BKW, Anisotropic, Density, Gaussian, Problem
-from graphlandau.simulation import count_steps
+from graphlandau.run.simulation import count_steps
 
 # Those with positions have tests of their own.
 PRESETS = [

@@ -23,9 +23,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from graphlandau.base.validation import require_positive
 from graphlandau.diagnostics.density import gaussian_kde, grid_points
 from graphlandau.problems import Density
-from graphlandau.validation import require_positive
 
 __all__ = ["DensitySplit", "sampling_bound", "split_density_error", "trajectory_bound"]
 

@@ -20,15 +20,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from graphlandau.base.validation import require_integer
 from graphlandau.diagnostics.certificates.tracked_score import push_score
-from graphlandau.diagnostics.moments import energy
 from graphlandau.diagnostics.trajectories import relative_trajectory_error
 from graphlandau.nn.conv import LandauDrift
 from graphlandau.nn.flow import FlowMap
 from graphlandau.nn.score.time_score import TimeScore
 from graphlandau.objectives import collocate
+from graphlandau.physics.moments import energy
 from graphlandau.problems import Problem
-from graphlandau.validation import require_integer
 
 __all__ = ["FlowCertificate", "certify_flow"]
 

@@ -15,10 +15,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from graphlandau.diagnostics.moments import average, covariance
+from graphlandau.base.vectors import matvec
 from graphlandau.nn.conv import LandauDrift
+from graphlandau.physics.moments import average, covariance
 from graphlandau.problems import Density, Problem
-from graphlandau.vectors import matvec
 
 __all__ = [
     "KLBound",

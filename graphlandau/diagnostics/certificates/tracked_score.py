@@ -18,7 +18,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from graphlandau.validation import require_velocities
+from graphlandau.base.validation import require_velocities
 
 __all__ = ["PushedForward", "push_forward", "push_score"]
 

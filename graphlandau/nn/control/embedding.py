@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from graphlandau.validation import require_integer, require_positive, require_velocities
+from graphlandau.base.validation import require_integer, require_positive, require_velocities
 
 __all__ = ["PhaseEmbedding"]
 

@@ -7,9 +7,9 @@ import math
 import torch
 from torch import Tensor
 
+from graphlandau.base.validation import require_integer, require_positive
 from graphlandau.nn.control.embedding import PhaseEmbedding
 from graphlandau.nn.control.span import Moments, SpanControl, Tangents
-from graphlandau.validation import require_integer, require_positive
 
 __all__ = ["FeatureControl"]
 

@@ -7,10 +7,10 @@ import itertools
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from graphlandau.base.validation import require_integer, require_one_of
 from graphlandau.nn.control.base import ControlModel
 from graphlandau.nn.control.embedding import PhaseEmbedding
 from graphlandau.nn.score.mlp import ACTIVATIONS
-from graphlandau.validation import require_integer, require_one_of
 
 __all__ = ["MLPControl"]
 

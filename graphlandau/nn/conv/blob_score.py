@@ -13,18 +13,18 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch_geometric.utils import add_remaining_self_loops
 
-from graphlandau.graphs.neighbours import radius_edges
-from graphlandau.nn.conv.pairwise import PairwiseLayer
-from graphlandau.nn.reduce import MESH_FROM, GaussianMesh, MeshTooLarge
-from graphlandau.partition import Partition
-from graphlandau.validation import (
+from graphlandau.base.validation import (
     is_concrete,
     require_edge_index,
     require_positive,
     require_velocities,
     require_weight,
 )
-from graphlandau.vectors import dot, identity, join, matvec, outer
+from graphlandau.base.vectors import dot, identity, join, matvec, outer
+from graphlandau.graphs.neighbours import radius_edges
+from graphlandau.graphs.partition import Partition
+from graphlandau.nn.conv.pairwise import PairwiseLayer
+from graphlandau.nn.pairs import MESH_FROM, GaussianMesh, MeshTooLarge
 
 __all__ = ["BlobScore"]
 

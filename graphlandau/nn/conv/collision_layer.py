@@ -5,11 +5,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from graphlandau.kernels import LandauKernel
+from graphlandau.base.validation import require_edge_index, require_finite, require_velocities, require_weight
+from graphlandau.graphs.partition import Partition
 from graphlandau.nn.conv.pairwise import PairwiseLayer
-from graphlandau.nn.reduce import choose_backend
-from graphlandau.partition import Partition
-from graphlandau.validation import require_edge_index, require_finite, require_velocities, require_weight
+from graphlandau.nn.pairs import choose_backend
+from graphlandau.physics.landau_kernel import LandauKernel
 
 __all__ = ["CollisionLayer"]
 

@@ -10,7 +10,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch_geometric.nn import MessagePassing
 
-from graphlandau.validation import require_edge_index
+from graphlandau.base.validation import require_edge_index
 
 __all__ = ["EquivariantConv"]
 

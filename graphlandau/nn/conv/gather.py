@@ -5,10 +5,10 @@ from __future__ import annotations
 from jaxtyping import Float
 from torch import Tensor
 
+from graphlandau.base.validation import require_finite
 from graphlandau.graphs.particle_cells import Stencil
+from graphlandau.graphs.stencil_sums import collect
 from graphlandau.nn.conv.grid_layer import GridLayer
-from graphlandau.nn.reduce.stencil_sums import collect
-from graphlandau.validation import require_finite
 
 __all__ = ["Gather"]
 

@@ -6,10 +6,10 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch_geometric.nn import MessagePassing
 
-from graphlandau.fields.grid import Grid
+from graphlandau.base.validation import require_one_of
+from graphlandau.graphs.grid import Grid
 from graphlandau.graphs.neighbours import MOST_EDGES
 from graphlandau.graphs.particle_cells import Stencil, particle_cells, require_order
-from graphlandau.validation import require_one_of
 
 __all__ = ["GridLayer"]
 

@@ -10,12 +10,12 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from graphlandau.kernels import LandauKernel
+from graphlandau.base.validation import require_finite
+from graphlandau.base.vectors import dot, identity, outer
+from graphlandau.graphs.partition import Partition
 from graphlandau.nn.conv.collision_layer import CollisionLayer, reduced_field
-from graphlandau.nn.reduce import maxwell_drift, maxwell_gram, maxwell_partials
-from graphlandau.partition import Partition
-from graphlandau.validation import require_finite
-from graphlandau.vectors import dot, identity, outer
+from graphlandau.nn.pairs import maxwell_drift, maxwell_gram, maxwell_partials
+from graphlandau.physics.landau_kernel import LandauKernel
 
 __all__ = ["JKOAction"]
 
@@ -41,7 +41,7 @@ class JKOAction(CollisionLayer):
         strength: Collision strength :math:`C > 0`.
         backend: As of :class:`~graphlandau.nn.LandauDrift`. All are exact and agree to rounding; all are differentiable
             in ``v``, ``u``, ``jac_u`` and ``weight``.
-        eps: Softening length, see :class:`~graphlandau.kernels.LandauKernel`.
+        eps: Softening length, see :class:`~graphlandau.physics.LandauKernel`.
 
     Shapes:
         - **v**, **u**: velocities and field at them, :math:`(N, d)` with :math:`d \ge 2`

@@ -13,9 +13,11 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from graphlandau.kernels import LandauKernel
+from graphlandau.base.validation import is_concrete, require_positive
+from graphlandau.base.vectors import dot, identity, join, outer
+from graphlandau.graphs.partition import Partition
 from graphlandau.nn.conv.collision_layer import CollisionLayer, reduced_field
-from graphlandau.nn.reduce import (
+from graphlandau.nn.pairs import (
     MESH_TOLERANCE,
     FlatBlock,
     MeshTooLarge,
@@ -26,9 +28,7 @@ from graphlandau.nn.reduce import (
     mesh_partials,
     rectangular_pair_sum,
 )
-from graphlandau.partition import Partition
-from graphlandau.validation import is_concrete, require_positive
-from graphlandau.vectors import dot, identity, join, outer
+from graphlandau.physics.landau_kernel import LandauKernel
 
 __all__ = ["LandauDrift"]
 
@@ -60,7 +60,7 @@ class LandauDrift(CollisionLayer):
             and agree to rounding; all are differentiable in ``v``, ``s`` and ``weight``, and all but ``keops`` and
             ``mesh`` in forward mode too.
         eps: Softening length: :math:`\max(|z|, \varepsilon)` stands in the power of :math:`|z|`. ``None`` follows the
-            dtype, see :class:`~graphlandau.kernels.LandauKernel`. Not with the mesh, which is smooth at its own scale.
+            dtype, see :class:`~graphlandau.physics.LandauKernel`. Not with the mesh, which is smooth at its own scale.
         tolerance: Relative error :math:`\|\tilde U - U\| / \|U\|` from which the mesh takes its spacing;
             :meth:`error` measures what it is. It is missed, by factors of 2 to 10, for narrow modes far apart, whose
             drift is small beside what its terms are, and at test particles (``at``) whose scores are unlike those of

@@ -10,10 +10,10 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch_geometric.nn import MessagePassing
 
+from graphlandau.base.validation import require_one_of
 from graphlandau.graphs.neighbours import MOST_EDGES
-from graphlandau.nn.reduce import PairFormula, dense_pair_sum, keops_available, keops_pair_sum
-from graphlandau.partition import Partition
-from graphlandau.validation import require_one_of
+from graphlandau.graphs.partition import Partition
+from graphlandau.nn.pairs import PairFormula, dense_pair_sum, keops_available, keops_pair_sum
 
 __all__ = ["PairwiseLayer"]
 
@@ -21,7 +21,7 @@ __all__ = ["PairwiseLayer"]
 class PairwiseLayer(MessagePassing):
     r"""Base of layers :math:`y_i = \sum_j F(x_i, x_j)` over all pairs, pairs inside blocks, or edges of a graph.
 
-    A subclass writes :math:`F` once, in the notation of :mod:`graphlandau.vectors`; every backend evaluates
+    A subclass writes :math:`F` once, in the notation of :mod:`graphlandau.base.vectors`; every backend evaluates
     that one formula.
 
     Args:

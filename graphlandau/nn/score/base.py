@@ -10,9 +10,9 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from graphlandau import parallel
-from graphlandau.chunks import in_chunks
-from graphlandau.validation import is_concrete
+from graphlandau.base import distributed
+from graphlandau.base.chunks import in_chunks
+from graphlandau.base.validation import is_concrete
 
 __all__ = ["ScoreModel", "Solvable", "as_score_model"]
 
@@ -73,7 +73,7 @@ class ScoreModel(nn.Module):
         """
         if not self.pointwise:
             return self.forward(v), self._diagonal_blocks(v)
-        return parallel.by_rows(in_chunks(self._forward_mode), v)
+        return distributed.by_rows(in_chunks(self._forward_mode), v)
 
     def _forward_mode(self, v: Tensor) -> tuple[Tensor, Tensor]:
         """A pointwise field moves particle i by its own tangent only: d tangents give every particle's Jacobian."""
@@ -141,7 +141,7 @@ class _ModuleScore(ScoreModel):
         self.module, self.d, self.pointwise = module, d, pointwise
 
     def forward(self, v: Tensor) -> Tensor:
-        return parallel.by_rows(in_chunks(self.module), v) if self.pointwise else self.module(v)
+        return distributed.by_rows(in_chunks(self.module), v) if self.pointwise else self.module(v)
 
 
 def as_score_model(module: nn.Module, d: int) -> ScoreModel:

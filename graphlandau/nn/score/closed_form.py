@@ -9,11 +9,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from graphlandau import parallel
-from graphlandau.chunks import in_chunks, rows_at_a_time
+from graphlandau.base import distributed
+from graphlandau.base.chunks import in_chunks, rows_at_a_time
+from graphlandau.base.validation import require_integer, require_one_of, require_positive
 from graphlandau.nn.score.features import FourierFeatures, NetworkFeatures, TanhFeatures
 from graphlandau.nn.score.whitened import WhitenedScore
-from graphlandau.validation import require_integer, require_one_of, require_positive
 
 __all__ = ["ClosedFormScore"]
 
@@ -142,11 +142,11 @@ class ClosedFormScore(WhitenedScore):
 
     def forward(self, v: Float[Tensor, "N d"]) -> Float[Tensor, "N d"]:
         """Score at ``v``."""
-        return parallel.by_rows(in_chunks(super().forward), v)
+        return distributed.by_rows(in_chunks(super().forward), v)
 
     def value_and_jacobian(self, v: Float[Tensor, "N d"]) -> tuple[Float[Tensor, "N d"], Float[Tensor, "N d d"]]:
         """Score and Jacobian in one pass."""
-        return parallel.by_rows(in_chunks(super().value_and_jacobian), v)
+        return distributed.by_rows(in_chunks(super().value_and_jacobian), v)
 
     def whitened_score(self, x: Tensor) -> Tensor:
         """Score in whitened velocities."""
@@ -172,7 +172,7 @@ class ClosedFormScore(WhitenedScore):
 
     def _means(self, v: Tensor, weight: Tensor | None, folds: int) -> _Means:
         """Particle means per fold (particle i belongs to fold i mod ``folds``), in bounded memory."""
-        count, rows = self.feature_count(v.size(0)), parallel.own_rows(v.size(0))
+        count, rows = self.feature_count(v.size(0)), distributed.own_rows(v.size(0))
         w = None if weight is None else (weight / weight.sum())[rows]
         v = v[rows]
         # A multiple of the folds at a time; what is left over at the end is one particle for some of them.
@@ -197,7 +197,7 @@ class ClosedFormScore(WhitenedScore):
             gram[:used] += (part @ weighted.mT).double()
             gradient[:used] += slope.double()
         # The folds of all particles, of which these are not the first.
-        gram, gradient = (parallel.total(x.roll(rows.start % folds, 0)) for x in (gram, gradient))
+        gram, gradient = (distributed.total(x.roll(rows.start % folds, 0)) for x in (gram, gradient))
         # With very few particles, or weights of zero, a fold can be empty.
         gram = gram[:, :size, :size]
         full = gram[:, -1, -1] > 0

@@ -9,11 +9,11 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch_geometric.nn import MLP
 
+from graphlandau.base.validation import require_integer, require_one_of, require_positive
 from graphlandau.graphs.neighbours import BACKENDS, knn_edges, radius_edges
 from graphlandau.nn.conv.equivariant_conv import EquivariantConv
 from graphlandau.nn.score.base import ScoreModel
 from graphlandau.nn.score.gated import GatedScore
-from graphlandau.validation import require_integer, require_one_of, require_positive
 
 __all__ = ["GNNScore"]
 

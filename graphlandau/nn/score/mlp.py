@@ -9,10 +9,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from graphlandau import parallel
-from graphlandau.chunks import in_chunks
+from graphlandau.base import distributed
+from graphlandau.base.chunks import in_chunks
+from graphlandau.base.validation import require_one_of
 from graphlandau.nn.score.base import ScoreModel
-from graphlandau.validation import require_one_of
 
 __all__ = ["MLP", "MLPScore"]
 
@@ -63,11 +63,11 @@ class MLP(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Value at ``x``."""
-        return parallel.by_rows(in_chunks(self._value), x)
+        return distributed.by_rows(in_chunks(self._value), x)
 
     def value_and_jacobian(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Value ``(N, d)`` and Jacobian ``(N, d, d)``."""
-        return parallel.by_rows(in_chunks(self._value_and_jacobian), x)
+        return distributed.by_rows(in_chunks(self._value_and_jacobian), x)
 
     def _value(self, x: Tensor) -> Tensor:
         activate = ACTIVATIONS[self.activation]

@@ -6,9 +6,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from graphlandau.base.validation import require_one_of
 from graphlandau.nn.score.base import ScoreModel
 from graphlandau.nn.time_interval import TimeInterval
-from graphlandau.validation import require_one_of
 
 __all__ = ["TimeScore"]
 

@@ -6,8 +6,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from graphlandau.base.validation import require_integer, require_velocities, require_weight
 from graphlandau.nn.score.base import ScoreModel
-from graphlandau.validation import require_integer, require_velocities, require_weight
 
 __all__ = ["GaussianScore", "WhitenedScore"]
 

@@ -10,12 +10,12 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image
 
+from graphlandau.base.validation import require_integer
 from graphlandau.plotting.kinetic.histogram import phase_bins
 from graphlandau.plotting.kinetic.phase_snapshot import phase_snapshot
 from graphlandau.plotting.kinetic.phase_space import colour_norm, draw_histogram, draw_scale, draw_time
 from graphlandau.plotting.run_record import RunRecord
 from graphlandau.plotting.style import NIGHT_MAP, STYLE
-from graphlandau.validation import require_integer
 
 __all__ = ["animate_phase_space"]
 

@@ -10,8 +10,6 @@ from bkw_fields import WrongScore
 from invariants import particles
 from scipy.integrate import quad
 
-from graphlandau.callbacks import Callback
-from graphlandau.certify import Certificate
 from graphlandau.diagnostics import covariance
 from graphlandau.diagnostics.certificates import (
     bound_for,
@@ -21,8 +19,8 @@ from graphlandau.diagnostics.certificates import (
     pair_loss,
     score_matching_loss,
 )
-from graphlandau.kernels import LandauKernel
 from graphlandau.nn import LandauDrift
+from graphlandau.physics.landau_kernel import LandauKernel
 from graphlandau.problems import (
     BKW,
     Anisotropic,
@@ -31,7 +29,9 @@ from graphlandau.problems import (
     Rosenbluth,
     TruncatedGaussian,
 )
-from graphlandau.simulation import Simulation
+from graphlandau.run.observers.callbacks import Callback
+from graphlandau.run.observers.certificate import Certificate
+from graphlandau.run.simulation import Simulation
 
 
 @pytest.mark.parametrize("gamma", [0.0, -3.0])

@@ -10,11 +10,11 @@ import torch
 from bkw_fields import WrongScore
 from invariants import particles
 
+from graphlandau.base.state import particle_state
 from graphlandau.diagnostics.certificates import push_forward, push_score
 from graphlandau.methods import SBTM, Blob, LandauTransport
 from graphlandau.nn.score import ClosedFormScore, MLPScore, ResidualScore
 from graphlandau.problems import BKW, Gaussian, Problem
-from graphlandau.state import particle_state
 
 
 def gaussian(d, seed=0):

@@ -14,9 +14,9 @@ from scipy.stats import chi2
 
 import graphlandau.nn.conv.blob_score as blob_score
 from graphlandau.graphs import radius_edges
+from graphlandau.graphs.partition import Partition
 from graphlandau.nn import BlobScore
 from graphlandau.nn.conv.pairwise import complete_edges
-from graphlandau.partition import Partition
 
 BATCH = torch.tensor([7, 2, 7, 2, 2, 7, 7, 7, 2, 9, 9, 9, 9])
 

@@ -10,7 +10,7 @@ from invariants import cases, particles, rotation
 from torch.autograd import gradcheck
 
 from graphlandau.nn import JKOAction, LandauDrift, MLPScore
-from graphlandau.nn.reduce import keops_available
+from graphlandau.nn.pairs import keops_available
 from graphlandau.problems import Gaussian
 
 BATCH = torch.tensor([4, 1, 4, 1, 4, 0, 1, 4, 1])

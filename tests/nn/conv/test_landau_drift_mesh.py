@@ -11,11 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-import graphlandau.nn.reduce as reduce
-import graphlandau.nn.reduce.mesh as mesh_module
+import graphlandau.nn.mesh.lattice as mesh_module
+import graphlandau.nn.pairs as reduce
+from graphlandau.graphs.partition import Partition
 from graphlandau.nn import LandauDrift
 from graphlandau.nn.conv.collision_layer import reduced_field
-from graphlandau.partition import Partition
 
 CASES = [(2, -3.0), (3, -3.0), (2, -1.5), (3, -0.3)]
 EPS = {torch.float32: 2**-23, torch.float64: 2**-52}
@@ -78,7 +78,7 @@ def test_momentum_and_energy_for_any_vector_field(d, gamma, dtype):
 def test_without_the_correction_energy_is_not_kept(monkeypatch):
     """Why there is one: the kernel on the lattice does not vanish along the relative velocity."""
     v, s, weight = sample(2000, 2)
-    module = __import__("graphlandau.nn.reduce.mesh_landau", fromlist=["_heating"])
+    module = __import__("graphlandau.nn.mesh.landau", fromlist=["_heating"])
     monkeypatch.setattr(module, "_heating", lambda v, *_: (torch.zeros(len(v), 1), torch.zeros(len(v), 2)))
     u = mesh(-3.0)(v, s, weight=weight)
     energy = abs(float((weight[:, None] * u * v).sum()))

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 import graphlandau.nn.conv.pairwise as pairwise
+from graphlandau.graphs.partition import Partition
 from graphlandau.nn import BlobScore, LandauDrift
-from graphlandau.partition import Partition
 
 
 @pytest.mark.parametrize("labels", [[0] * 5, [3, 1, 3, 3, 0, 1, 9]])

@@ -5,11 +5,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from graphlandau.base.state import particle_state
 from graphlandau.nn import ClosedFormScore, GaussianScore
 from graphlandau.nn.score import closed_form
 from graphlandau.objectives import implicit
 from graphlandau.problems import BKW
-from graphlandau.state import particle_state
 
 
 def draw(problem, n: int, seed: int = 0, t: float | None = None, dtype: torch.dtype = torch.float64) -> torch.Tensor:
@@ -158,8 +158,8 @@ def test_folds_go_by_the_number_of_the_particle_whatever_the_chunks_and_shares(w
             sums.append(part + before[len(sums)] if before else part)
             return sums[-1]
 
-        monkeypatch.setattr(closed_form.parallel, "own_rows", lambda n, rows=slice(first, last): rows)
-        monkeypatch.setattr(closed_form.parallel, "total", total)
+        monkeypatch.setattr(closed_form.distributed, "own_rows", lambda n, rows=slice(first, last): rows)
+        monkeypatch.setattr(closed_form.distributed, "total", total)
         shared = model._means(v, w, 10)
     for a, b in zip(shared, whole, strict=True):
         torch.testing.assert_close(a, b)

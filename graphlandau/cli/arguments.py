@@ -1,0 +1,317 @@
+"""What was asked for: keys and values of the command line and of YAML files, checked one by one."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import inspect
+import json
+import re
+import shlex
+import types
+import typing
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from jsonargparse import ArgumentParser, Namespace
+
+from graphlandau.cli.presets import GROUPS, construct, experiment_names, experiment_path, suggest
+
+__all__ = [
+    "METHOD_OPTIONS",
+    "describe_type",
+    "dotted",
+    "known_keys",
+    "parse_values",
+    "read_arguments",
+    "read_cases",
+    "read_values",
+    "read_yaml",
+    "to_arguments",
+]
+
+# Options of the method that may be written without the prefix "method.".
+METHOD_OPTIONS = ("backend", "mesh_tolerance", "integrator", "batch_size", "log_det")
+FLAGS = ("help", "print_config")
+
+
+def read_arguments(argv: Sequence[str], flags: Sequence[str] = FLAGS, words: str = "") -> dict[str, list[str]]:
+    """Read ``--key value`` and ``--key=value`` pairs.
+
+    Args:
+        argv: The command line; ``-h`` is ``--help``.
+        flags: Keys that need no value.
+        words: Key under which words without a key are gathered; they are refused unless it is given.
+
+    Raises:
+        ValueError: If something is not preceded by its key, or a key has no value.
+
+    Example:
+        >>> read_arguments(["--dt", "0.1", "--problem.gamma=-3", "--print_config"])
+        {'dt': ['0.1'], 'problem.gamma': ['-3'], 'print_config': []}
+    """
+    pairs: dict[str, list[str]] = {}
+    tokens = ["--help" if token == "-h" else token for token in argv]
+    while tokens:
+        token = tokens.pop(0)
+        if not token.startswith("--"):
+            if not words:
+                raise ValueError(f"unexpected {token!r}: every option is written --key value")
+            pairs.setdefault(words, []).append(token)
+            continue
+        key, equals, value = token[2:].partition("=")
+        if not equals and tokens and not tokens[0].startswith("--"):
+            equals, value = "=", tokens.pop(0)
+        if not equals and key not in flags:
+            raise ValueError(f"'{key}' needs a value (got none)")
+        pairs.setdefault(key, []).extend([value] if equals else [])
+    return pairs
+
+
+def to_arguments(pairs: Mapping[str, Sequence[str]]) -> list[str]:
+    """Return the command line that :func:`read_arguments` reads as ``pairs``.
+
+    Example:
+        >>> to_arguments({"dt": ["0.1"], "problem.gamma": ["-3"]})
+        ['--dt', '0.1', '--problem.gamma', '-3']
+    """
+    argv = []
+    for key, values in pairs.items():
+        argv += [] if values else [f"--{key}"]
+        for value in values:
+            argv += [f"--{key}={value}"] if value.startswith("--") or value == "-h" else [f"--{key}", value]
+    return argv
+
+
+def read_values(option: str, texts: Sequence[str]) -> dict[str, list[Any]]:
+    """Read ``KEY=V1,V2,...``, or ``KEY=[...]`` with a YAML list, each of ``texts`` for another key.
+
+    Raises:
+        ValueError: If a text is not written like that, or two have the same key.
+
+    Example:
+        >>> read_values("over", ["particles=100,200", "score.hidden=[[8, 8], [16]]"])
+        {'particles': ['100', '200'], 'score.hidden': [[8, 8], [16]]}
+    """
+    found: dict[str, list[Any]] = {}
+    for key, text in _named(option, texts, "KEY=V1,V2,..."):
+        if text.startswith("["):
+            try:
+                values = yaml.safe_load(text)
+            except yaml.YAMLError:
+                values = None
+        else:
+            values = [value.strip() for value in text.split(",")]
+        if not isinstance(values, list) or not values or "" in values:
+            raise ValueError(f"'{option}' must be KEY=V1,V2,... or KEY=[...] with a YAML list (got {key}={text})")
+        found[key] = values
+    return found
+
+
+def read_cases(option: str, texts: Sequence[str]) -> dict[str, list[str]]:
+    """Read ``NAME=--key value --key value``, quoted as in a shell.
+
+    Raises:
+        ValueError: If a text is not written like that, or two have the same name.
+
+    Example:
+        >>> read_cases("case", ["mlp=--method sbtm --score mlp"])
+        {'mlp': ['--method', 'sbtm', '--score', 'mlp']}
+    """
+    found: dict[str, list[str]] = {}
+    for name, text in _named(option, texts, 'NAME="--KEY VALUE ..."'):
+        if not re.fullmatch(r"\w[\w.+-]*", name):
+            raise ValueError(f"'{option}' must have a name of letters, digits, '.', '+' and '-' (got {name!r})")
+        try:
+            found[name] = shlex.split(text)
+            read_arguments(found[name])
+        except ValueError as error:
+            raise ValueError(f"'{option}' {name} must be options as of a run (got {text!r}: {error})") from error
+    return found
+
+
+def _named(option: str, texts: Sequence[str], form: str) -> Iterator[tuple[str, str]]:
+    """Split ``NAME=text``; every name once."""
+    seen: set[str] = set()
+    for given in texts:
+        name, equals, text = (part.strip() for part in given.partition("="))
+        if not name or not equals:
+            raise ValueError(f"'{option}' must be {form} (got {given!r})")
+        if name in seen:
+            raise ValueError(f"'{option}' must be given once for {name} (got {given!r} too)")
+        seen.add(name)
+        yield name, text
+
+
+def read_yaml(name: str) -> dict[str, Any]:
+    """Read a configuration file, or a shipped experiment by its name, into dotted keys.
+
+    Raises:
+        ValueError: If there is no such file, or it does not hold keys and values.
+    """
+    path = experiment_path(name) if name in experiment_names() else Path(name)
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        hint = f"{error.strerror}; {suggest(name, experiment_names())}"
+        raise ValueError(f"'config' must be a YAML file or a shipped experiment (got {name!r}: {hint})") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ValueError(f"'config' must be a YAML file (got {name!r}: {' '.join(str(error).split())})") from error
+    if not isinstance(content or {}, dict):
+        raise ValueError(f"'config' must hold keys and values (got {name!r}, which holds {content!r:.40})")
+    return dotted(content or {})
+
+
+def dotted(content: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the keys of a configuration side by side, as on the command line.
+
+    Example:
+        >>> dotted({"problem": {"class_path": "my_lab.Beam", "init_args": {"drift": 3.0}}, "dt": 0.1})
+        {'problem': 'my_lab.Beam', 'problem.drift': 3.0, 'dt': 0.1}
+    """
+    return dict(_dotted(content))
+
+
+def _dotted(content: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    """Yield ``problem`` -> class path or preset, ``problem.strength`` -> value, ``dt`` -> value."""
+    for key, value in content.items():
+        if key not in GROUPS or not isinstance(value, Mapping):
+            yield str(key), value
+            continue
+        if "class_path" in value:
+            yield key, value["class_path"]
+        arguments = {k: v for k, v in value.items() if k not in ("class_path", "init_args")}
+        for name, argument in (arguments | (value.get("init_args") or {})).items():
+            yield f"{key}.{name}", argument
+
+
+def known_keys(parser: ArgumentParser) -> dict[str, Any]:
+    """Return the keys that ``parser`` takes, each with its action (``_typehint``, ``default``, ``help``)."""
+    typed = (action for action in parser._actions if hasattr(action, "_typehint"))
+    return {action.dest: action for action in typed if not action.dest.endswith(".help")}
+
+
+def describe_type(hint: Any) -> str:
+    """Return a type in words.
+
+    Example:
+        >>> describe_type(int | None), describe_type(Literal["euler", "midpoint"])
+        ('an integer', 'one of euler, midpoint')
+    """
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin is Literal:
+        return f"one of {', '.join(map(str, arguments))}"
+    if origin in (typing.Union, types.UnionType):
+        return " or ".join(describe_type(argument) for argument in arguments if argument is not type(None))
+    words = {int: "an integer", float: "a number", bool: "true or false", str: "text"}
+    return words.get(hint) or (hint.__name__ if origin is None and isinstance(hint, type) else str(hint))
+
+
+def parse_values(parser: ArgumentParser, values: Mapping[str, Any]) -> Namespace:
+    """Give every value the type of its key; text, as on a command line, is converted.
+
+    Raises:
+        ValueError: In one line, if a key is unknown or missing, or a value does not have the type of its key.
+    """
+    known = known_keys(parser)
+    argv = []
+    for key, value in values.items():
+        if ".".join(key.split(".")[:2]) not in known:
+            raise ValueError(f"'{key}' is not a known key (got {value!r}); {_suggest_key(key, known)}")
+        value = _as_integer(value) if key in known and _is_integer(known[key]._typehint) else value
+        argv.append(f"--{key}={value if isinstance(value, str) else json.dumps(value)}")
+    for key, action in known.items():
+        base = _class_of(action._typehint)
+        if base is not None:
+            _require_class(key, base, values)
+    try:
+        return parser.parse_args(argv)
+    except argparse.ArgumentError as error:
+        text = str(error)
+        found = re.match(r'Parser key "([^"]+)"', text)
+        key = found.group(1) if found else ""
+        if key in known and not isinstance(values.get(key), dict):
+            message = f"'{key}' must be {describe_type(known[key]._typehint)} (got {values.get(key)!r})"
+        else:
+            message = " ".join(text.split())
+        raise ValueError(message) from error
+
+
+def _class_of(hint: Any) -> type | None:
+    """Return the class of which a key takes an instance, by its import path; None for numbers and text."""
+    found = [a for a in (typing.get_args(hint) or (hint,)) if inspect.isclass(a) and inspect.isabstract(a)]
+    return found[0] if found else None
+
+
+def _require_class(key: str, base: type, values: Mapping[str, Any]) -> None:
+    """Refuse, under its own key, what the class chosen for ``key`` or its constructor does not take.
+
+    Raises:
+        ValueError: If no class is chosen, it is not one, or an argument is unknown, missing or refused.
+    """
+    given = {name.removeprefix(f"{key}."): value for name, value in values.items() if name.startswith(f"{key}.")}
+    chosen = values.get(key)
+    if isinstance(chosen, Mapping):  # {class_path: ..., init_args: {...}}, as config.yaml has it
+        given, chosen = {**(chosen.get("init_args") or {}), **given}, chosen.get("class_path")
+    given = {name.removeprefix("init_args."): value for name, value in given.items() if name != "class_path"}
+    if chosen in (None, "null"):
+        if given:
+            raise ValueError(
+                f"'{key}' must be given with '{key}.{next(iter(given))}' (got none; {_known_classes(base)})"
+            )
+        return
+    module, _, name = str(chosen).rpartition(".")
+    try:
+        found = getattr(importlib.import_module(module or base.__module__), name)
+    except Exception:  # whatever a user's module does when it is imported
+        found = None
+    if not (inspect.isclass(found) and issubclass(found, base)):
+        raise ValueError(
+            f"'{key}' must be the import path of a {base.__name__} (got {chosen!r}; {_known_classes(base)})"
+        )
+    takes = inspect.signature(found).parameters
+    for argument, value in given.items():
+        if argument not in takes:
+            known = [f"{key}.{name}" for name in takes]
+            raise ValueError(f"'{key}.{argument}' is not a known key (got {value!r}); {suggest(argument, known)}")
+    for argument, parameter in takes.items():
+        if parameter.default is parameter.empty and argument not in given:
+            raise ValueError(f"'{key}.{argument}' must be given for {name} (got none)")
+    construct(key, name, found, {argument: _typed(value) for argument, value in given.items()}, takes)
+
+
+def _typed(value: Any) -> Any:
+    """Return the number or list that text on a command line stands for."""
+    return yaml.safe_load(value) if isinstance(value, str) else value
+
+
+def _known_classes(base: type) -> str:
+    """Return the import paths of the shipped classes, in words."""
+    package = base.__module__.rpartition(".")[0]
+    found = {name: getattr(importlib.import_module(package), name) for name in importlib.import_module(package).__all__}
+    names = [n for n, x in found.items() if inspect.isclass(x) and issubclass(x, base) and x is not base]
+    return f"known: {', '.join(f'{package}.{name}' for name in names)}"
+
+
+def _is_integer(hint: Any) -> bool:
+    return hint is int or set(typing.get_args(hint)) == {int, type(None)}
+
+
+def _as_integer(value: Any) -> Any:
+    """Return ``1e4`` or ``10000.0``, as text or number, as the integer that it is; all else as it came."""
+    if isinstance(value, bool | int) or not re.fullmatch(r"[+-]?\d+(\.\d*)?(e\+?\d+)?", str(value).lower()):
+        return value
+    if isinstance(value, str) and value.lstrip("+-").isdecimal():
+        return value  # a float would lose its last digits
+    return int(float(value)) if float(value).is_integer() else value
+
+
+def _suggest_key(key: str, known: Mapping[str, Any]) -> str:
+    group, dot, name = key.partition(".")
+    if dot and group not in GROUPS:
+        return suggest(group, GROUPS)
+    if not dot:
+        return suggest(key, [*GROUPS, *METHOD_OPTIONS, *(k for k in known if "." not in k)])
+    return suggest(name, [k.partition(".")[2] for k in known if k.startswith(f"{group}.")], f"{group}.")

@@ -1,0 +1,368 @@
+"""From the command line and YAML files to one resolved configuration, and from that to a simulation."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import os
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+from typing import Any, Literal
+
+import torch
+import yaml
+from jsonargparse import ArgumentParser
+
+import graphlandau
+from graphlandau.base import distributed
+from graphlandau.base.validation import require_integer
+from graphlandau.cli.arguments import FLAGS, METHOD_OPTIONS, describe_type, dotted, known_keys, parse_values, read_yaml
+from graphlandau.cli.presets import (
+    GROUPS,
+    Choice,
+    choose,
+    construct,
+    import_class,
+    load_preset,
+    preset_label,
+    preset_names,
+    suggest,
+)
+from graphlandau.methods import Method
+from graphlandau.nn.control import PhaseEmbedding, as_control_model
+from graphlandau.nn.time_field import as_time_field
+from graphlandau.problems import InitialValueProblem, KineticProblem, Problem
+from graphlandau.run.observers.certificate import Certificate
+from graphlandau.run.simulation import Simulation, require_device, require_seed
+
+__all__ = ["RunConfig", "RunOptions", "compose", "help_text", "require_agreement", "run_parser"]
+
+# Constructor arguments that the run itself fills in; they are no keys.
+FILLED_IN: dict[str, set[str | int]] = {
+    "problem": set(),
+    "method": {"score", "flow", "control", "seed"},
+    "score": {"d", "seed"},
+    "flow": {"d", "seed"},
+    "control": {"embedding", "d_x", "d", "seed"},
+}
+DEFAULT_FLOW = "time_mlp"
+DEFAULT_CONTROL = "features"
+
+
+@dataclass
+class RunOptions:
+    """Options of every run (times are dimensionless; the problem's own values unless given).
+
+    Args:
+        particles: Number of particles, at least 2.
+        t_end: Final time.
+        dt: Time step; must divide the interval.
+        seed: Seed of particles, networks and random batches, from 0 to 2**63 - 1.
+        out: Folder of the run, new or empty; runs/<problem>-<method>-<score> unless given.
+        device: auto, cpu, cuda, cuda:1, ...
+        dtype: Floating-point type.
+        threads: Number of CPU threads, torch's choice unless given; a resume takes the same number.
+        snapshots: Number of snapshots, first and last time included.
+        metrics_every: Steps between two rows of metrics.csv.
+        checkpoint_every: Steps between two checkpoints.
+        floors: Whether to measure the density errors of the exact score and of fresh exact samples too.
+        certificate: Whether to follow the score of the density that the particles really have, and the bounds by it.
+        figures: Whether to draw the figures at the end.
+    """
+
+    particles: int | None = None
+    t_end: float | None = None
+    dt: float | None = None
+    seed: int = 0
+    out: str | None = None
+    device: str = "auto"
+    dtype: Literal["float32", "float64"] = "float32"
+    threads: int | None = None
+    snapshots: int = 11
+    metrics_every: int = 1
+    checkpoint_every: int = 25
+    floors: bool = True
+    certificate: bool = False
+    figures: bool = True
+
+
+OPTIONS = tuple(RunOptions.__dataclass_fields__)
+
+
+def _merge(sources: Sequence[Mapping[str, Any]]) -> tuple[dict[str, Choice], dict[str, Any]]:
+    """Merge dotted keys, later sources over earlier ones; a new choice drops the arguments of the old one."""
+    choices: dict[str, Choice] = {}
+    options: dict[str, Any] = {}
+    for source in sources:
+        for group in GROUPS:
+            if group not in source:
+                continue
+            if source[group] is None:
+                choices.pop(group, None)
+            else:
+                choices[group] = choose(group, str(source[group]))
+        for key, value in source.items():
+            group, _, name = (f"method.{key}" if key in METHOD_OPTIONS else key).partition(".")
+            default = _default(group, choices) if name and group not in choices else None
+            if default is not None:
+                choices[group] = default
+            if group not in GROUPS:
+                options[key] = value
+            elif name and group in choices:
+                choices[group].init_args[name] = value
+            elif name:
+                raise ValueError(f"'{key}' needs a choice of {group} (got none; {suggest('', preset_names(group))})")
+    return {group: choices[group] for group in GROUPS if group in choices}, options
+
+
+def _default(group: str, choices: Mapping[str, Choice]) -> Choice | None:
+    """Return what the chosen method takes of ``group`` unless another is chosen, ``None`` if it takes none."""
+    if "method" not in choices or group not in _parameters("method", choices["method"]):
+        return None
+    defaults = {"score": _method(choices).default_score, "flow": DEFAULT_FLOW, "control": DEFAULT_CONTROL}
+    return choose(group, defaults[group]) if group in defaults else None
+
+
+@dataclass
+class RunConfig:
+    """A resolved run: every key has its value, and :meth:`to_yaml` gives a file that repeats it.
+
+    Args:
+        choices: The chosen classes with all their arguments, as they are written to YAML.
+        options: The options of the run.
+        instances: The same arguments with nested classes built.
+        problem: The problem itself.
+    """
+
+    choices: dict[str, Choice]
+    options: RunOptions
+    instances: dict[str, dict[str, Any]]
+    problem: InitialValueProblem
+
+    @property
+    def labels(self) -> dict[str, str | None]:
+        """Names of problem, method and score for summaries and titles."""
+        names = [g for g in GROUPS if g not in ("flow", "control") or g in self.choices]
+        return {g: preset_label(g, self.choices[g]) if g in self.choices else None for g in names}
+
+    def to_yaml(self) -> str:
+        """Return the text of ``config.yaml``; it leaves the folder out, so that a rerun takes a new one."""
+        groups = {g: {"class_path": c.class_path, "init_args": c.init_args} for g, c in self.choices.items()}
+        header = f"# graphlandau {graphlandau.__version__}, torch {torch.__version__}\n"
+        options = {key: value for key, value in vars(self.options).items() if key != "out"}
+        return header + yaml.safe_dump(groups | options, sort_keys=False)
+
+    def simulation(self, **options: Any) -> Simulation:
+        """Build score model, method and simulation; networks are initialised from the seed.
+
+        Raises:
+            ValueError: If an argument is out of range, or the score model is none.
+        """
+        run = self.options
+        torch.set_num_threads(run.threads or torch.get_num_threads())
+        torch.manual_seed(run.seed)
+        filled: dict[str, Any] = {"d": self.problem.d, "seed": run.seed}
+        if "score" in self.choices:
+            as_score = _method(self.choices).as_score
+            filled["score"] = as_score(self._build("score", filled), self.problem.d)
+        if "flow" in self.choices:
+            filled["flow"] = as_time_field(self._build("flow", filled), self.problem.d, "flow")
+        if "control" in self.choices and isinstance(self.problem, KineticProblem):
+            p = self.problem
+            embedding = PhaseEmbedding(p.d_x, p.d, lengths=p.lengths, wavelengths=p.wavelengths)
+            control = self._build("control", filled | {"embedding": embedding, "d_x": p.d_x})
+            filled["control"] = as_control_model(control, p.d_x, p.d)
+        method = self._build("method", filled)
+        return Simulation(
+            self.problem,
+            method,
+            particles=run.particles,
+            dt=run.dt,
+            t_end=run.t_end,
+            seed=run.seed,
+            device=distributed.own_device(run.device),
+            dtype=getattr(torch, run.dtype),
+            snapshots=run.snapshots,
+            metrics_every=run.metrics_every,
+            checkpoint_every=run.checkpoint_every,
+            floors=run.floors,
+            callbacks=[Certificate(_certifiable(self.problem), method)] if run.certificate else [],
+            labels=self.labels,
+            **options,
+        )
+
+    def _build(self, group: str, filled: Mapping[str, Any]) -> Any:
+        """Build the chosen object from its arguments, and from ``filled`` those that are no keys."""
+        takes = FILLED_IN[group].intersection(_parameters(group, self.choices[group]))
+        arguments = self.instances[group] | {name: filled[name] for name in filled if name in takes}
+        return _construct(group, self.choices[group], arguments)
+
+
+def _gather(arguments: Mapping[str, list[str]]) -> tuple[dict[str, Choice], dict[str, Any], dict[str, str]]:
+    given = dict(arguments)
+    sources: list[Mapping[str, Any]] = [read_yaml(name) for name in given.pop("config", [])]
+    command_line = {key: values[-1] for key, values in given.items()}
+    return *_merge([*sources, command_line]), command_line
+
+
+def help_text(arguments: Mapping[str, list[str]]) -> str:
+    """Return a line for every key of the chosen classes and of the run: type, default, meaning."""
+    choices, _, _ = _gather({key: values for key, values in arguments.items() if key not in FLAGS})
+    lines = []
+    for key, action in known_keys(run_parser(choices)).items():
+        default = "" if action.default is None else f", default {action.default}"
+        meaning = re.sub(r":\w+:`~?([^`]*)`", r"\1", action.help or "").replace("``", "")
+        lines.append(f"  --{key:<26} {meaning} ({describe_type(action._typehint)}{default})")
+    return "\n".join(lines)
+
+
+def compose(arguments: Mapping[str, list[str]]) -> RunConfig:
+    """Resolve what :func:`read_arguments` gave: files first, later ones over earlier ones, the rest over all.
+
+    Raises:
+        ValueError: In one line that names the key, its value and what is allowed.
+    """
+    choices, options, command_line = _gather(arguments)
+    for group in ("problem", "method"):
+        if group not in choices:
+            typed = get_close_matches(group, [key for key in options if key not in OPTIONS], n=1)
+            if typed:
+                raise ValueError(
+                    f"'{typed[0]}' is not a known key (got {options[typed[0]]!r}); did you mean '{group}'?"
+                )
+            raise ValueError(f"'{group}' must be given (got none; {suggest('', preset_names(group))})")
+    own_score = issubclass(_method(choices).solves, Problem)
+    reasons = {
+        "score": "has a score of its own" if own_score else "takes no score",
+        "flow": "learns no flow",
+        "control": "has no control",
+    }
+    for group, reason in reasons.items():
+        if group not in _parameters("method", choices["method"]):
+            if group in command_line:
+                own = f"{choices['method'].label} {reason}"
+                raise ValueError(f"'{group}' must not be given, {own} (got {command_line[group]!r})")
+            choices.pop(group, None)
+        elif group not in choices:
+            default = _default(group, choices)
+            assert default is not None  # the method takes one
+            choices[group] = default
+    return _resolve({group: choices[group] for group in GROUPS if group in choices}, options)
+
+
+def require_agreement(config: RunConfig) -> None:
+    """Refuse to run if several processes would run different things, in every one of them alike.
+
+    Raises:
+        ValueError: If a key of the configuration, the package or torch is not the same in all processes.
+    """
+    own = {"graphlandau": graphlandau.__version__, "torch": str(torch.__version__)}
+    every = distributed.gather_objects(own | dotted(yaml.safe_load(config.to_yaml())))
+    for key in dict.fromkeys(key for one in every for key in one):
+        values = [one.get(key) for one in every]
+        other = next((r for r, value in enumerate(values) if value != values[0]), None)
+        if other is not None:
+            got = f"got {values[0]} in rank 0, {values[other]} in rank {other}"
+            raise ValueError(f"'{key}' must be the same in all processes ({got})")
+
+
+def _resolve(choices: dict[str, Choice], options: dict[str, Any]) -> RunConfig:
+    if options.get("out") is not None and not str(options["out"]).strip():
+        raise ValueError(f"'out' must name a folder (got {options['out']!r})")
+    parser = run_parser(choices)
+    arguments = {f"{g}.{name}": value for g, c in choices.items() for name, value in c.init_args.items()}
+    namespace = parse_values(parser, arguments | options)
+    written = json.loads(json.dumps(namespace.as_dict(), default=str))
+    resolved = {g: Choice(c.label, c.class_path, written.get(g) or {}) for g, c in choices.items()}
+    built = parser.instantiate(namespace)
+    instances = {g: dict(vars(built[g])) if g in built else {} for g in choices}
+    problem = _construct("problem", resolved["problem"], instances["problem"])
+    _require_solvable(choices, problem)
+    _fill_in(resolved["problem"].init_args, problem)
+    run = RunOptions(**{key: written[key] for key in OPTIONS})
+    run.particles = problem.particles if run.particles is None else run.particles
+    run.t_end = problem.t_end if run.t_end is None else run.t_end
+    run.dt = problem.dt if run.dt is None else run.dt
+    run.seed = require_seed(run.seed)
+    run.device = _device(run.device)
+    run.threads = _threads(run.threads)
+    return RunConfig(resolved, run, instances, problem)
+
+
+def _require_solvable(choices: Mapping[str, Choice], problem: InitialValueProblem) -> None:
+    """Refuse a method that is for another kind of problem, and say which are for this one."""
+    method = _method(choices)
+    if not isinstance(problem, method.solves):
+        presets = {
+            name: import_class("method", load_preset("method", name).class_path) for name in preset_names("method")
+        }
+        fitting = [name for name, found in presets.items() if isinstance(problem, found.solves)]
+        label = choices["problem"].label
+        got = f"got {choices['method'].label!r}; known: {', '.join(fitting)}"
+        raise ValueError(f"'method' must be one for the equation of {label} ({got})")
+
+
+def _fill_in(arguments: dict[str, Any], problem: InitialValueProblem) -> None:
+    """Give arguments left to the problem (``None``) the numbers it has taken for them."""
+    for name, value in arguments.items():
+        taken = getattr(problem, name, None)
+        if value is None and isinstance(taken, int | float) and not isinstance(taken, bool):
+            arguments[name] = taken
+
+
+def _certifiable(problem: InitialValueProblem) -> Problem:
+    """Return a problem for the Landau equation; the bounds are for no other."""
+    if not isinstance(problem, Problem):
+        raise ValueError(
+            f"'certificate' must be false for {problem.name}: its bounds are for the Landau equation (got True)"
+        )
+    return problem
+
+
+def _threads(threads: int | None) -> int:
+    most = os.cpu_count() or 1
+    if threads is None:
+        return min(torch.get_num_threads(), most)
+    if require_integer("threads", threads, minimum=1) > most:
+        raise ValueError(f"'threads' must be at most {most}, the processors of this machine (got {threads})")
+    return threads
+
+
+def _method(choices: Mapping[str, Choice]) -> type[Method]:
+    return import_class("method", choices["method"].class_path)
+
+
+def _parameters(group: str, choice: Choice) -> Mapping[str, inspect.Parameter]:
+    return inspect.signature(import_class(group, choice.class_path)).parameters
+
+
+def _construct(group: str, choice: Choice, arguments: Mapping[str, Any]) -> Any:
+    """Build the chosen object; what its constructor refuses is refused under the key that set it."""
+    found = import_class(group, choice.class_path)
+    return construct(group, choice.label, found, arguments, choice.init_args)
+
+
+def _device(name: str) -> str:
+    if name == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    require_device(name)
+    try:
+        torch.empty(0, device=name)
+    except (RuntimeError, AssertionError) as error:  # torch asserts when it is built without CUDA
+        reason = " ".join(str(error).split())
+        raise ValueError(
+            f"'device' must be auto, cpu or a device of this machine (got {name!r}: {reason:.80})"
+        ) from error
+    return name
+
+
+def run_parser(choices: Mapping[str, Choice]) -> ArgumentParser:
+    """Return the typed parser of the chosen classes' arguments and of the run's options."""
+    parser = ArgumentParser(exit_on_error=False, prog="graphlandau run", print_config=None, add_help=False)
+    for group, choice in choices.items():
+        found = import_class(group, choice.class_path)
+        parser.add_class_arguments(found, group, skip=FILLED_IN[group], fail_untyped=False, instantiate=False)
+    parser.add_class_arguments(RunOptions)
+    return parser

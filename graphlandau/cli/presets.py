@@ -1,0 +1,183 @@
+"""What can be chosen by name: presets ``configs/<group>/<name>.yaml``, or any class by its import path."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import inspect
+import re
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+from torch import nn
+
+from graphlandau.methods import Method
+from graphlandau.problems import InitialValueProblem
+
+__all__ = [
+    "GROUPS",
+    "Choice",
+    "choose",
+    "construct",
+    "describe_preset",
+    "experiment_names",
+    "experiment_path",
+    "first_comment",
+    "import_class",
+    "load_preset",
+    "preset_folder",
+    "preset_label",
+    "preset_names",
+    "suggest",
+]
+
+# Groups of choices, each with the class that every choice of the group derives from.
+GROUPS: dict[str, type] = {
+    "problem": InitialValueProblem,
+    "method": Method,
+    "score": nn.Module,
+    "flow": nn.Module,
+    "control": nn.Module,
+}
+
+
+@dataclass
+class Choice:
+    """A chosen class and the arguments set for it so far; ``label`` is the name it was chosen by."""
+
+    label: str
+    class_path: str
+    init_args: dict[str, Any] = field(default_factory=dict)
+
+
+def preset_folder() -> Path:
+    """Return the folder of the presets: inside the installed package, or beside it in a checkout.
+
+    Raises:
+        FileNotFoundError: If neither exists (a broken installation).
+    """
+    package = Path(__file__).resolve().parents[1]
+    for folder in (package / "configs", package.parent / "configs"):
+        if folder.is_dir():
+            return folder
+    raise FileNotFoundError(f"no configs folder in or beside {package}: reinstall graphlandau")
+
+
+def preset_names(group: str) -> list[str]:
+    """Return the sorted names of the presets of a group.
+
+    Example:
+        >>> "bkw_2d" in preset_names("problem")
+        True
+    """
+    return sorted(path.stem for path in (preset_folder() / group).glob("*.yaml"))
+
+
+def load_preset(group: str, name: str) -> Choice:
+    """Read one preset."""
+    content = yaml.safe_load((preset_folder() / group / f"{name}.yaml").read_text(encoding="utf-8"))
+    return Choice(name, content["class_path"], dict(content.get("init_args") or {}))
+
+
+def describe_preset(group: str, name: str) -> str:
+    """Return one line about a preset: the comment it begins with, else the first line of its docstring."""
+    comment = first_comment(preset_folder() / group / f"{name}.yaml")
+    if comment:
+        return comment
+    found = import_class(group, load_preset(group, name).class_path)
+    return (inspect.getdoc(found) or "").partition("\n")[0]
+
+
+def first_comment(path: Path) -> str:
+    """Return the comment in the first line of a file, empty if there is none."""
+    first = path.read_text(encoding="utf-8").partition("\n")[0]
+    return first.lstrip("# ") if first.startswith("#") else ""
+
+
+def preset_label(group: str, choice: Choice) -> str:
+    """Return the name for tables: the preset of that class with the most equal arguments, else the class."""
+    presets = [load_preset(group, name) for name in preset_names(group)]
+    same = [preset for preset in presets if preset.class_path == choice.class_path]
+    if not same:
+        return choice.class_path.rpartition(".")[2]
+    return max(same, key=lambda preset: len(preset.init_args.items() & choice.init_args.items())).label
+
+
+def experiment_names() -> list[str]:
+    """Return the names of the complete runs that are shipped, such as ``sbtm/bkw_2d``."""
+    folder = preset_folder() / "experiment"
+    return sorted(str(path.relative_to(folder).with_suffix("")) for path in folder.rglob("*.yaml"))
+
+
+def experiment_path(name: str) -> Path:
+    """Return the file of a shipped run."""
+    return preset_folder() / "experiment" / f"{name}.yaml"
+
+
+def suggest(name: str, known: Iterable[str], prefix: str = "") -> str:
+    """Return ``did you mean ...? known: ...``, for the end of a refusal.
+
+    Example:
+        >>> suggest("bkw2d", ["bkw_2d", "bkw_3d"])
+        "did you mean 'bkw_2d'? known: bkw_2d, bkw_3d"
+    """
+    known = sorted(known)
+    close = difflib.get_close_matches(name, known, n=1)
+    meant = f"did you mean '{prefix}{close[0]}'? " if close else ""
+    return f"{meant}known: {', '.join(prefix + each for each in known) or 'none'}"
+
+
+def choose(group: str, name: str) -> Choice:
+    """Return the preset ``name``, or the class at the import path ``name`` without arguments.
+
+    Raises:
+        ValueError: If it is neither, naming what is known.
+    """
+    if name in preset_names(group):
+        return load_preset(group, name)
+    import_class(group, name)
+    return Choice(name, name)
+
+
+def construct(key: str, label: str, found: type, arguments: Mapping[str, Any], keys: Collection[str]) -> Any:
+    """Build an object of the class ``found``; a refused argument that is one of ``keys`` is refused under its key.
+
+    Raises:
+        ValueError: Whatever the constructor raises, in one line.
+    """
+    try:
+        return found(**arguments)
+    except Exception as error:  # a user's own constructor may raise anything
+        reason = " ".join(str(error).split())
+        named = re.match(r"'(\w+)'", reason)
+        if named and named.group(1) in keys:
+            raise ValueError(f"'{key}.{reason[1:]}") from error
+        kind = "" if isinstance(error, ValueError | ImportError) else f"{type(error).__name__}: "
+        raise ValueError(f"'{key}' {label} cannot be built: {kind}{reason}") from error
+
+
+def import_class(group: str, path: str) -> type:
+    """Import the class at ``path``.
+
+    Raises:
+        ValueError: If the import fails, or what is there is no class of the ``group``.
+    """
+    module_name, _, name = path.rpartition(".")
+    if not module_name:
+        hint = "or the import path of a class, such as my_lab.nets.MyNet"
+        raise ValueError(f"'{group}' must be a known name {hint} (got {path!r}; {suggest(path, preset_names(group))})")
+    base = GROUPS[group]
+    try:
+        found = getattr(importlib.import_module(module_name), name)
+    except Exception as error:  # whatever a user's module does when it is imported
+        raise ValueError(
+            f"'{group}' must be a known name ({', '.join(preset_names(group))}) or an importable class "
+            f"(got {path!r}: {type(error).__name__}: {error})"
+        ) from error
+    if not (inspect.isclass(found) and issubclass(found, base)) or inspect.isabstract(found):
+        want = "torch.nn.Module" if base is nn.Module else f"graphlandau.{group}s.{base.__name__}"
+        raise ValueError(f"'{group}' must name a subclass of {want} (got {path!r}, which is {found!r:.80})")
+    return found

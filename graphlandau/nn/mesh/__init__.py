@@ -1,0 +1,1 @@
+"""Pair sums over a lattice: spread, convolve, gather."""

@@ -1,0 +1,364 @@
+"""The time loop: a problem's particles, moved by a method, watched by callbacks."""
+
+from __future__ import annotations
+
+import logging
+import re
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Generic
+
+import torch
+from torch import Tensor
+from torch_geometric.data import Data
+
+from graphlandau.base import distributed
+from graphlandau.base.state import particle_state
+from graphlandau.base.validation import all_finite, require_integer, require_number, require_positive
+from graphlandau.methods.method import FrameT, Method, ProblemT
+from graphlandau.nn.pairs import expected_calls
+from graphlandau.problems.initial_value import InitialValueProblem
+from graphlandau.run.checkpoint import Checkpoint, load_checkpoint, tensors_of
+from graphlandau.run.folder import RunFolder
+from graphlandau.run.observers.callbacks import Callback, Checkpoints, Progress, Snapshots
+from graphlandau.run.observers.choice import observers
+from graphlandau.run.summary import class_names, machine_facts, summarise
+
+log = logging.getLogger(__name__)
+
+__all__ = ["DivergedError", "Result", "Simulation", "count_steps", "require_device", "require_seed"]
+
+
+class DivergedError(ArithmeticError):
+    """A quantity became infinite or not a number, or a solve failed; the message says which and when."""
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a run leaves: the final ``state``, the ``summary``, and the rows of ``metrics``."""
+
+    state: Data
+    summary: dict[str, Any]
+    metrics: list[dict[str, Any]]
+    folder: Path | None
+
+
+class Simulation(Generic[ProblemT, FrameT]):
+    r"""Moves the particles of ``problem`` by ``method`` from ``t_start`` to ``t_end`` in steps of ``dt``.
+
+    At every time :math:`t_n = t_{\text{start}} + n \, dt` score and drift (or the field) are evaluated, the callbacks
+    look, and the method advances. The particles are drawn in float64 from ``seed`` alone, then cast: every method,
+    dtype and device starts from the same ones. From a ``folder`` that holds a checkpoint, :meth:`run` goes on
+    to the same bits. Several processes (:mod:`graphlandau.base.distributed`) share the work of one
+    run: all hold all particles, the first one writes. Dimensionless.
+
+    Args:
+        problem: What is solved.
+        method: How; a network in it has been initialised by the caller.
+        particles: Number of particles; ``particles``, ``dt`` and ``t_end`` default to the problem's values.
+        dt: Time step; must divide the interval.
+        t_end: Final time.
+        seed: Seed of the initial particles, of the fresh samples of the floor, and of torch's own generator.
+        device: Where the tensors live.
+        dtype: ``torch.float32`` or ``torch.float64``.
+        snapshots: Number of snapshots, at equal steps, the first and last time included.
+        metrics_every: Steps between two rows of metrics (the snapshots and the last step have one too).
+        checkpoint_every: Steps between two checkpoints.
+        floors: Whether to measure the error that remains with the exact score, and with fresh exact samples.
+        folder: Run folder to write; ``None`` keeps everything in memory.
+        progress: Whether to show a progress bar on stderr.
+        callbacks: Further callbacks, called after the built-in ones.
+        labels: Names of ``problem``, ``method`` and ``score`` for the summary; the classes' unless given.
+
+    Raises:
+        ValueError: If a number is out of range, ``dt`` does not divide the interval, ``method`` is for another kind
+            of problem, or there is no particle (no block) for some process.
+
+    Example:
+        >>> from graphlandau.methods import Blob
+        >>> from graphlandau.problems import BKW
+        >>> result = Simulation(BKW(d=2), Blob(), particles=200, dt=0.1, t_end=0.2, floors=False).run()
+        >>> result.summary["steps"], result.state.v.shape
+        (2, torch.Size([200, 2]))
+    """
+
+    def __init__(
+        self,
+        problem: ProblemT,
+        method: Method[ProblemT, FrameT],
+        *,
+        particles: int | None = None,
+        dt: float | None = None,
+        t_end: float | None = None,
+        seed: int = 0,
+        device: str | torch.device = "cpu",
+        dtype: torch.dtype = torch.float32,
+        snapshots: int = 11,
+        metrics_every: int = 1,
+        checkpoint_every: int = 25,
+        floors: bool = True,
+        folder: RunFolder | None = None,
+        progress: bool = False,
+        callbacks: Sequence[Callback] = (),
+        labels: Mapping[str, str | None] | None = None,
+    ) -> None:
+        if not isinstance(problem, method.solves):
+            what = f"a problem of the class {method.solves.__name__} for {type(method).__name__}"
+            raise ValueError(f"'problem' must be {what} (got {problem!r})")
+        self.problem, self.method = problem, method
+        self.particles = require_integer("particles", problem.particles if particles is None else particles, minimum=2)
+        _require_work_for_all(self.particles, method)
+        self.dt = require_positive("dt", problem.dt if dt is None else dt)
+        self.t_end = problem.t_end if t_end is None else t_end
+        self.steps = count_steps(problem.t_start, self.t_end, self.dt)
+        self.seed = require_seed(seed)
+        self.device, self.dtype = require_device(device), dtype
+        if dtype not in (torch.float32, torch.float64):
+            raise ValueError(f"'dtype' must be torch.float32 or torch.float64 (got {dtype})")
+        intervals = min(require_integer("snapshots", snapshots, minimum=2) - 1, self.steps)
+        self.snapshot_steps = {round(k * self.steps / intervals) for k in range(intervals + 1)}
+        self.metrics_every = require_integer("metrics_every", metrics_every, minimum=1)
+        every = require_integer("checkpoint_every", checkpoint_every, minimum=1)
+        self.callbacks = observers(problem, method, floors, self.seed, every)
+        self.callbacks += [Snapshots(), Checkpoints(every), *callbacks, *([Progress()] if progress else [])]
+        self.labels = class_names(problem, method) | dict(labels or {})
+        self.folder = folder
+        self.step, self.wall_seconds, self.setup_seconds = 0, 0.0, 0.0
+        self.rows: list[dict[str, Any]] = []
+        self.row: dict[str, Any] = {}
+        self.state: Data
+        self.frame: FrameT
+
+    @property
+    def t(self) -> float:
+        """Time of the current step; computed from the step, so that it does not drift."""
+        t_start = self.problem.t_start
+        return round(t_start + self.step * self.dt, 12) if self.step else t_start
+
+    @property
+    def row_due(self) -> bool:
+        """Whether the metrics of this step are recorded."""
+        return self.step % self.metrics_every == 0 or self.step in self.snapshot_steps or self.step == self.steps
+
+    def run(self) -> Result:
+        """Run to the last step, from the checkpoint of the folder if it has one.
+
+        Raises:
+            DivergedError: If particles, score or drift become non-finite; the last checkpoint stays as it is.
+            MemoryError: If there is not enough memory.
+        """
+        self._clock = time.perf_counter()
+        # How often a kernel will be called decides whether it is compiled: the same number after a resume.
+        with expected_calls(self.steps), self._closing_callbacks(), self._memory_named():
+            checkpoint = distributed.by_first(self._checkpoint)
+            self.method.foresee(self.t_end, None if self.folder is None else self.folder.training)
+            if checkpoint is None:
+                self._start()
+            else:
+                self.restore(checkpoint)
+            for callback in self.callbacks:
+                callback.begin(self)
+            if machine_facts(self)["backend"] == "dense":
+                log.info("step %d of %d: kernels are compiled where that pays", self.step, self.steps)
+            self._evaluate()
+            while self.step < self.steps:
+                self._advance()
+                self._evaluate()
+            self.tick()
+            for callback in self.callbacks:
+                callback.end(self)
+        summary = summarise(self)
+        if self.folder is not None:
+            self.folder.write_summary(summary)
+        return Result(self.state, summary, self.rows, self.folder.path if self.folder else None)
+
+    def _checkpoint(self) -> Checkpoint | None:
+        if self.folder is None or not self.folder.checkpoint.exists():
+            return None
+        return load_checkpoint(self.folder.checkpoint)
+
+    def _initial_state(self) -> Data:
+        generator = torch.Generator().manual_seed(self.seed)
+        drawn = self.problem.draw(self.particles, generator=generator)
+        tensors = {key: x.to(self.device, self.dtype) for key, x in drawn.items()}
+        return particle_state(**tensors, t=self.problem.t_start)
+
+    def _start(self) -> None:
+        if self.folder is not None:
+            self.folder.rewind(0)
+        log.info("preparing %s: %s particles", self.labels["method"], f"{self.particles:,}")
+        state = self._initial_state()
+        torch.manual_seed(self.seed)
+        with self._failures_named(), self._particles_named(state):
+            self.state = _settled(self.method.initialise(state, self.problem))
+        self.tick()
+        self.setup_seconds = self.wall_seconds
+
+    @contextmanager
+    def _closing_callbacks(self) -> Iterator[None]:
+        try:
+            yield
+        finally:
+            for callback in self.callbacks:
+                callback.close()
+
+    def _evaluate(self) -> None:
+        """What moves the current state, seen by every callback."""
+        for callback in self.callbacks:
+            callback.before_evaluate(self)
+        with self._failures_named(), self._particles_named(self.state):
+            self.frame = self.method.evaluate(self.state, self.dt)
+        self._require_finite(self.frame.computed())
+        self.tick()
+        seconds = round(self.wall_seconds, 3)
+        self.row = {"step": self.step, "t": self.t, "wall_seconds": seconds} if self.row_due else {}
+        with self._failures_named():
+            for callback in self.callbacks:
+                callback.after_evaluate(self)
+        if self.row:
+            self.rows.append(self.row)
+            if self.folder is not None:
+                self.folder.write_row(self.row)
+
+    def _advance(self) -> None:
+        with self._failures_named():
+            state = self.method.advance(self.state, self.frame, self.dt)
+        self.step += 1
+        state.t = self.t
+        self.state = _settled(state)
+        self._require_finite(tensors_of(self.state))
+
+    @contextmanager
+    def _failures_named(self) -> Iterator[None]:
+        """Say at which step a layer met non-finite numbers, or a linear solve failed."""
+        try:
+            yield
+        except ValueError as error:
+            found = re.match(r"'(\w+)' must be finite", str(error))
+            if not found:
+                raise
+            raise DivergedError(f"'{found.group(1)}' became non-finite {self._where()}") from error
+        except (ArithmeticError, torch.linalg.LinAlgError) as error:  # pyright: ignore[reportPrivateImportUsage]
+            raise DivergedError(f"the run failed {self._where()}: {error}") from error
+
+    @contextmanager
+    def _particles_named(self, state: Data) -> Iterator[None]:
+        """Say that it is the initial particles that a method refuses; what names an option speaks for itself."""
+        try:
+            yield
+        except ValueError as error:
+            found = re.match(r"'(\w+)' must (be finite)?", str(error))
+            option = found and (found.group(2) or found.group(1) not in {"s", *state.keys()})
+            if self.step or self.rows or option:
+                raise
+            hint = "more --particles may be needed"
+            raise ValueError(f"the initial particles cannot be used: {error}; {hint}") from error
+
+    @contextmanager
+    def _memory_named(self) -> Iterator[None]:
+        """Say what needs too much memory, and what would need less."""
+        try:
+            yield
+        except (MemoryError, RuntimeError) as error:
+            known = isinstance(error, MemoryError | torch.OutOfMemoryError)
+            if not known and "can't allocate memory" not in str(error):  # what torch says on a CPU
+                raise
+            backend = machine_facts(self)["backend"]
+            cures = ["fewer --particles"]
+            if hasattr(self.method, "batches"):
+                cures.append("a smaller --batch_size")
+            if backend == "mesh":
+                cures.append("a larger --mesh_tolerance")
+            elif _has_mesh(self.problem, self.method):
+                cures.append("--backend mesh")
+            who = f"{self.particles:,} particles" + (f" with the backend {backend}" if backend else "")
+            raise MemoryError(f"{who} need more memory than there is; take {' or '.join(cures)}") from error
+
+    def _require_finite(self, tensors: Mapping[str, Tensor]) -> None:
+        for name, tensor in tensors.items():
+            if tensor.is_floating_point() and not all_finite(tensor):
+                bad = int((~torch.isfinite(tensor)).sum())
+                raise DivergedError(f"'{name}' became non-finite {self._where()}: {bad} of {tensor.numel()} entries")
+
+    def _where(self) -> str:
+        return f"at step {self.step} of {self.steps} (t = {self.t:g})"
+
+    def restore(self, checkpoint: Checkpoint) -> None:
+        """Go back to ``checkpoint``, and drop from the folder what was written after it."""
+        assert self.folder is not None
+        now, before = str(self.dtype).removeprefix("torch."), checkpoint.record["dtype"]
+        if now != before:
+            where = f"in which the checkpoint of {self.folder.path} is written"
+            raise ValueError(f"'dtype' must be {before}, {where} (got {now})")
+        found = tuple(checkpoint.tensors["state.v"].shape)
+        if found != (self.particles, self.problem.d) or checkpoint.record["step"] > self.steps:
+            at = f"{found} particles at step {checkpoint.record['step']}"
+            raise ValueError(f"'folder' must hold a checkpoint of this run (got {self.folder.path}, with {at})")
+        checkpoint.apply(self)
+        log.info("continuing from step %d of %d", self.step, self.steps)
+        self.folder.rewind(self.step)
+        self.rows = distributed.by_first(self.folder.read_rows)
+        # A longer run has other snapshots to come; one that is there already is kept.
+        self.snapshot_steps |= {self.step} & set(distributed.by_first(self.folder.snapshot_steps))
+
+    def tick(self) -> None:
+        """Bring ``wall_seconds`` up to now."""
+        now = time.perf_counter()
+        self.wall_seconds += now - self._clock
+        self._clock = now
+
+
+def _settled(state: Data) -> Data:
+    """The state in one memory layout, that of a restored checkpoint, and with the same bits in all processes."""
+    return state.apply(lambda x: distributed.of_first(x.contiguous()))
+
+
+def _has_mesh(problem: InitialValueProblem, method: Method) -> bool:
+    return hasattr(method, "mesh_tolerance") and -3 <= getattr(problem, "gamma", 0) < 0 and problem.d in (2, 3)
+
+
+def _require_work_for_all(particles: int, method: Method) -> None:
+    count = distributed.world()
+    if count > particles:
+        raise ValueError(f"'particles' must be at least {count}, one for each process (got {particles})")
+    batches = getattr(method, "batches", None)
+    if batches is not None and count > particles // batches.size > 0:
+        most = f"at most {particles // count}, so that each of {count} processes has a block"
+        raise ValueError(f"'batch_size' must be {most} (got {batches.size})")
+
+
+def require_seed(seed: int) -> int:
+    """Return ``seed``; raise ``ValueError`` unless it is an integer in [0, 2**63), as torch's generators take."""
+    if require_integer("seed", seed, minimum=0) >= 2**63:
+        raise ValueError(f"'seed' must be an integer in [0, 2**63) (got {seed})")
+    return seed
+
+
+def require_device(device: str | torch.device) -> torch.device:
+    """Return the device; raise ``ValueError`` unless it is a CPU or CUDA device."""
+    if not re.fullmatch(r"cpu|cuda(:\d+)?", str(device)):
+        raise ValueError(f"'device' must be cpu, cuda or cuda:N (got {str(device)!r})")
+    return torch.device(device)
+
+
+def count_steps(t_start: float, t_end: float, dt: float) -> int:
+    """Return the number of steps ``dt`` from ``t_start`` to ``t_end``.
+
+    Raises:
+        ValueError: If ``t_end`` is not after ``t_start``, or ``dt`` does not divide the interval to 1e-9.
+
+    Example:
+        >>> count_steps(0.0, 5.0, 0.01)
+        500
+    """
+    interval = require_number("t_end", t_end) - t_start
+    if interval <= 0:
+        raise ValueError(f"'t_end' must be after the start time {t_start:g} (got {t_end:g})")
+    steps = max(1, round(interval / dt))
+    if abs(steps * dt - interval) > 1e-9 * interval:
+        nearest = f"the nearest that does is {interval / steps:.12g}"
+        raise ValueError(f"'dt' must divide t_end - t_start = {interval:.12g} (got {dt:g}; {nearest})")
+    return steps

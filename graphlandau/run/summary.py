@@ -1,0 +1,100 @@
+"""What a run leaves in ``summary.json``: what was run, where, and every number at its end."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+import graphlandau
+from graphlandau.base import distributed
+from graphlandau.methods import Method
+from graphlandau.nn.pairs import choose_backend
+from graphlandau.problems.initial_value import InitialValueProblem
+
+if TYPE_CHECKING:
+    from graphlandau.run.simulation import Simulation
+
+__all__ = ["backend_of", "block_size", "class_names", "left_out", "machine_facts", "summarise"]
+
+
+def class_names(problem: InitialValueProblem, method: Method) -> dict[str, str | None]:
+    """Return names of problem, method and score model for a run that was not composed from presets."""
+    score = getattr(method, "model", None)
+    return {
+        "problem": problem.name,
+        "method": type(method).__name__.lower(),
+        "score": None if score is None else type(score).__name__,
+    }
+
+
+def machine_facts(run: Simulation) -> dict[str, Any]:
+    """Return what decides the last bits of a run: device, dtype, backend, threads, versions."""
+    return {
+        "device": str(run.device),
+        "dtype": str(run.dtype).removeprefix("torch."),
+        "backend": backend_of(run),
+        "processes": distributed.world(),
+        "threads": torch.get_num_threads(),
+        "torch_version": torch.__version__,
+        "graphlandau_version": graphlandau.__version__,
+    }
+
+
+def backend_of(run: Simulation) -> str | None:
+    """Return the backend that sums the drift of ``run``, ``None`` for a method without one."""
+    backend = getattr(run.method, "backend", None)
+    if backend != "auto":
+        return backend
+    used = getattr(getattr(run.method, "drift", None), "used", None)
+    if used is not None:
+        return used
+    return choose_backend(run.problem.gamma, run.problem.d, block_size(run))
+
+
+def block_size(run: Simulation) -> int:
+    """Return how many particles at least move each other: all of them, or those of a random batch."""
+    batches = getattr(run.method, "batches", None)
+    return run.particles if batches is None else batches.size
+
+
+def left_out(columns: Iterable[str]) -> set[str]:
+    """Return the columns of the metrics that a summary of a run does not repeat, or gives in another form."""
+    return {"step", "t", "wall_seconds", "cov_trace", *(key for key in columns if re.fullmatch(r"cov_\d+_\d+", key))}
+
+
+def last_row(run: Simulation) -> dict[str, Any]:
+    """Return the numbers of the last row of the metrics that a summary repeats."""
+    repeated = left_out(run.row)
+    return {key: value for key, value in run.row.items() if key not in repeated}
+
+
+def summarise(run: Simulation) -> dict[str, Any]:
+    """Return the summary of ``run`` at its last step; times are dimensionless, ``*_seconds`` by the clock.
+
+    What was run and where, the last row of the metrics, and what the callbacks add. For the Landau equation
+    ``density_mass`` is the mass of the density as it is printed, and ``time`` says whether ``t`` is its time or that of
+    the normalised one.
+    """
+    summary = {
+        **run.labels,
+        "particles": run.particles,
+        "d": run.problem.d,
+        **run.problem.facts(),
+        "dt": run.dt,
+        "t": run.t,
+        "steps": run.steps,
+        "seed": run.seed,
+        **machine_facts(run),
+        "wall_seconds": run.wall_seconds,
+        "setup_seconds": run.setup_seconds,
+        "seconds_per_step": (run.wall_seconds - run.setup_seconds) / run.steps,
+        **last_row(run),
+    }
+    for callback in run.callbacks:
+        summary |= callback.summary(run)
+    # JSON has no infinity.
+    return {k: None if isinstance(x, float) and not math.isfinite(x) else x for k, x in summary.items()}

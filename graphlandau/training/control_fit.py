@@ -1,0 +1,106 @@
+"""A control that is fitted to the particles, anew at every time step."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch_geometric.data import Data
+
+from graphlandau.base.validation import require_integer, require_positive
+from graphlandau.nn.control import SpanControl, as_control_model
+from graphlandau.objectives import ControlObjective
+from graphlandau.training.descent import Descent
+
+__all__ = ["ControlFit"]
+
+
+class ControlFit:
+    """Minimises objectives over one control: by a solve where it is linear in its coefficients, else by Adam.
+
+    Args:
+        control: The field, or any ``nn.Module`` that maps :math:`(N, d_x), (N, d) \\to (N, d)`.
+        steps: Gradient steps per time step.
+        initial_steps: Gradient steps at the first time step.
+        warm_start: Whether a time step begins with the control of the one before.
+        learning_rate: Of Adam.
+        minibatch: Particles per gradient step; ``None`` takes all.
+
+    Raises:
+        ValueError: If an argument is out of range.
+    """
+
+    def __init__(
+        self,
+        control: nn.Module,
+        *,
+        steps: int,
+        initial_steps: int,
+        warm_start: bool,
+        learning_rate: float,
+        minibatch: int | None,
+    ) -> None:
+        if not isinstance(control, nn.Module):
+            raise ValueError(f"'control' must be a torch.nn.Module (got {type(control).__name__})")
+        self.control = control
+        self.steps = require_integer("steps", steps, minimum=1)
+        self.initial_steps = require_integer("initial_steps", initial_steps, minimum=1)
+        if not isinstance(warm_start, bool):
+            raise ValueError(f"'warm_start' must be true or false (got {warm_start!r})")
+        self.warm_start = warm_start
+        self.learning_rate = require_positive("learning_rate", learning_rate)
+        self.minibatch = None if minibatch is None else require_integer("minibatch", minibatch, minimum=2)
+
+    def prepare(self, state: Data, generator: torch.Generator) -> None:
+        """Put the control where the particles are, and build its optimiser.
+
+        Raises:
+            ValueError: If it does not map positions and velocities to velocities.
+        """
+        self.generator = generator
+        model = as_control_model(self.control, state["pos"].size(1), state.v.size(1))
+        # Closed forms keep their weights in float64, in which they are solved for.
+        dtype = None if isinstance(model, SpanControl) else state.v.dtype
+        self.model = model.to(state.v.device, dtype).eval()
+        self.start = {key: x.clone() for key, x in self.model.state_dict().items()}
+        with torch.enable_grad():
+            trainable = self.model(state["pos"][:2], state.v[:2]).requires_grad
+        self.trained = trainable and not isinstance(model, SpanControl)
+        self.descent = self._descent()
+
+    def _descent(self) -> Descent | None:
+        if not self.trained:
+            return None
+        return Descent(self.model, self.learning_rate, self.minibatch, self.generator)
+
+    def __call__(self, objective: ControlObjective, x: Tensor, v: Tensor, shear: float = 0.0) -> None:
+        """Minimise the mean of ``objective`` over the controls at ``(x, v)``."""
+        if not self.warm_start:
+            self.model.load_state_dict(self.start)
+            self.descent = self._descent()
+        if isinstance(self.model, SpanControl):
+            self.model.solve(objective, x, v, shear)
+        elif self.descent is not None:
+            model, steps = self.model, self.steps if self.descent.steps_taken else self.initial_steps
+            particles = Data(x=x, v=v, index=torch.arange(v.size(0), device=v.device))
+
+            def loss(some: Data) -> Tensor:
+                return objective.subset(some.index)(*model.value_and_jacobian(some["x"], some["v"], shear)).mean()
+
+            self.descent.run(particles, steps, loss)
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """Control and optimiser."""
+        tensors = {f"model.{key}": x for key, x in self.model.state_dict().items()}
+        if self.descent is not None:
+            tensors |= {f"descent.{key}": x for key, x in self.descent.state_dict().items()}
+        return tensors
+
+    def load_state_dict(self, tensors: dict[str, Tensor]) -> None:
+        """Restore them."""
+
+        def part(name: str) -> dict[str, Tensor]:
+            return {key.removeprefix(name): x for key, x in tensors.items() if key.startswith(name)}
+
+        self.model.load_state_dict(part("model."))
+        if self.descent is not None:
+            self.descent.load_state_dict(part("descent."))
