@@ -38,6 +38,8 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from graphlandau.base.errors import InvalidArgument
+
 __all__ = [
     "RankError",
     "across",
@@ -120,11 +122,12 @@ def own_device(device: str) -> str:
         return device
     index = int(os.environ.get("LOCAL_RANK", "0"))
     if device != "cuda":
-        raise ValueError(f"'device' must be auto, cpu or cuda for several processes (got {device!r})")
+        raise InvalidArgument("device", "must be auto, cpu or cuda for several processes", repr(device))
     if index >= torch.cuda.device_count():
-        raise ValueError(
-            f"'device' must be cpu for more processes than GPUs (got process {index + 1} on a machine with "
-            f"{torch.cuda.device_count()})"
+        raise InvalidArgument(
+            "device",
+            "must be cpu for more processes than GPUs",
+            f"process {index + 1} on a machine with {torch.cuda.device_count()}",
         )
     torch.cuda.set_device(index)
     return f"cuda:{index}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 from torch_geometric.data import Data
 
+from graphlandau.base.errors import InvalidArgument
 from graphlandau.base.validation import require_finite, require_velocities, require_weight
 
 __all__ = ["particle_state", "start_of"]
@@ -39,13 +40,13 @@ def particle_state(
     if pos is not None:
         require_velocities("pos", pos)
         if pos.size(0) != v.size(0):
-            raise ValueError(f"'pos' must have a row for each of the {v.size(0)} particles (got {tuple(pos.shape)})")
+            raise InvalidArgument("pos", f"must have a row for each of the {v.size(0)} particles", tuple(pos.shape))
         state.pos = pos
     if weight is not None:
         state.weight = weight / weight.sum()
     if log_f is not None:
         if log_f.shape != v.shape[:1]:
-            raise ValueError(f"'log_f' must have shape ({v.size(0)},) (got {tuple(log_f.shape)})")
+            raise InvalidArgument("log_f", f"must have shape ({v.size(0)},)", tuple(log_f.shape))
         state.log_f = require_finite("log_f", log_f)
     return state
 

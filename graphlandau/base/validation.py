@@ -7,6 +7,8 @@ import math
 import torch
 from torch import Tensor
 
+from graphlandau.base.errors import InvalidArgument, NonFinite
+
 __all__ = [
     "is_concrete",
     "require_dimension",
@@ -24,16 +26,16 @@ __all__ = [
 def require_positive(name: str, value: float) -> float:
     """Return ``value`` as a float; raise ``ValueError`` unless it is finite and > 0."""
     if isinstance(value, bool) or not isinstance(value, int | float):
-        raise ValueError(f"'{name}' must be a positive number (got {value!r})")
+        raise InvalidArgument(name, "must be a positive number", repr(value))
     if not math.isfinite(value) or value <= 0:
-        raise ValueError(f"'{name}' must be positive (got {value})")
+        raise InvalidArgument(name, "must be positive", value)
     return float(value)
 
 
 def require_one_of(name: str, value: str, allowed: tuple[str, ...]) -> str:
     """Return ``value``; raise ``ValueError`` naming the choices unless it is one of ``allowed``."""
     if value not in allowed:
-        raise ValueError(f"'{name}' must be one of {', '.join(allowed)} (got {value!r})")
+        raise InvalidArgument(name, f"must be one of {', '.join(allowed)}", repr(value))
     return value
 
 
@@ -56,19 +58,19 @@ def require_finite(name: str, x: Tensor) -> Tensor:
         return x
     if not all_finite(x):
         bad = int((~torch.isfinite(x)).sum())
-        raise ValueError(f"'{name}' must be finite (got {bad} non-finite of {x.numel()} entries)")
+        raise NonFinite(name, "must be finite", f"{bad} non-finite of {x.numel()} entries")
     return x
 
 
 def require_velocities(name: str, v: Tensor, *, min_particles: int = 2, min_dim: int = 1) -> Tensor:
     """Return ``v``; raise ``ValueError`` unless it is a finite floating ``(N, d)`` tensor."""
     if not isinstance(v, Tensor):
-        raise ValueError(f"'{name}' must be a tensor of shape (N, d) (got {type(v).__name__})")
+        raise InvalidArgument(name, "must be a tensor of shape (N, d)", type(v).__name__)
     if v.dim() != 2 or v.size(0) < min_particles or v.size(1) < min_dim:
         allowed = f"(N, d) with N >= {min_particles} and d >= {min_dim}"
-        raise ValueError(f"'{name}' must have shape {allowed} (got {tuple(v.shape)})")
+        raise InvalidArgument(name, f"must have shape {allowed}", tuple(v.shape))
     if v.dtype not in (torch.float32, torch.float64):
-        raise ValueError(f"'{name}' must be float32 or float64 (got {v.dtype})")
+        raise InvalidArgument(name, "must be float32 or float64", v.dtype)
     return require_finite(name, v)
 
 
@@ -77,29 +79,29 @@ def require_weight(name: str, weight: Tensor | None, like: Tensor) -> Tensor | N
     if weight is None:
         return None
     if not isinstance(weight, Tensor):
-        raise ValueError(f"'{name}' must be a tensor of shape ({like.size(0)},) (got {type(weight).__name__})")
+        raise InvalidArgument(name, f"must be a tensor of shape ({like.size(0)},)", type(weight).__name__)
     if weight.shape != like.shape[:1] or weight.dtype != like.dtype:
         want = f"({like.size(0)},) and dtype {like.dtype}"
-        raise ValueError(f"'{name}' must have shape {want} (got {tuple(weight.shape)}, {weight.dtype})")
+        raise InvalidArgument(name, f"must have shape {want}", f"{tuple(weight.shape)}, {weight.dtype}")
     require_finite(name, weight)
     if not is_concrete(weight):
         return weight
     if bool((weight < 0).any()) or not bool(weight.sum() > 0):
-        raise ValueError(f"'{name}' must be non-negative with a positive sum (got sum {float(weight.sum()):g})")
+        raise InvalidArgument(name, "must be non-negative with a positive sum", f"sum {float(weight.sum()):g}")
     return weight
 
 
 def require_integer(name: str, value: int, *, minimum: int) -> int:
     """Return ``value``; raise ``ValueError`` unless it is an integer of at least ``minimum``."""
     if isinstance(value, bool) or not isinstance(value, int) or value < minimum:
-        raise ValueError(f"'{name}' must be an integer >= {minimum} (got {value!r})")
+        raise InvalidArgument(name, f"must be an integer >= {minimum}", repr(value))
     return value
 
 
 def require_number(name: str, value: float) -> float:
     """Return ``value`` as a float; raise ``ValueError`` unless it is a finite number."""
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        raise ValueError(f"'{name}' must be a finite number (got {value!r})")
+        raise InvalidArgument(name, "must be a finite number", repr(value))
     return float(value)
 
 
@@ -107,7 +109,7 @@ def require_dimension(name: str, v: Tensor, d: int) -> Tensor:
     """Return ``v``; raise ``ValueError`` unless it is a finite floating ``(N, d)`` tensor with this ``d``."""
     require_velocities(name, v, min_particles=1)
     if v.size(1) != d:
-        raise ValueError(f"'{name}' must have shape (N, {d}) (got {tuple(v.shape)})")
+        raise InvalidArgument(name, f"must have shape (N, {d})", tuple(v.shape))
     return v
 
 
@@ -115,10 +117,10 @@ def require_edge_index(name: str, edge_index: Tensor, like: Tensor) -> Tensor:
     """Return ``edge_index``; raise ``ValueError`` unless it is an integer ``(2, E)`` of nodes of ``like``."""
     if not isinstance(edge_index, Tensor) or edge_index.dtype != torch.int64 or edge_index.dim() != 2:
         got = f"{tuple(edge_index.shape)}, {edge_index.dtype}" if isinstance(edge_index, Tensor) else edge_index
-        raise ValueError(f"'{name}' must be an int64 tensor of shape (2, E) (got {got})")
+        raise InvalidArgument(name, "must be an int64 tensor of shape (2, E)", got)
     if edge_index.size(0) != 2:
-        raise ValueError(f"'{name}' must have shape (2, E) (got {tuple(edge_index.shape)})")
+        raise InvalidArgument(name, "must have shape (2, E)", tuple(edge_index.shape))
     if edge_index.numel() and (int(edge_index.min()) < 0 or int(edge_index.max()) >= like.size(0)):
         low, high = int(edge_index.min()), int(edge_index.max())
-        raise ValueError(f"'{name}' must name particles 0..{like.size(0) - 1} (got {low}..{high})")
+        raise InvalidArgument(name, f"must name particles 0..{like.size(0) - 1}", f"{low}..{high}")
     return edge_index

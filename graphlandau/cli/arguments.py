@@ -17,6 +17,7 @@ from typing import Any, Literal
 import yaml
 from jsonargparse import ArgumentParser, Namespace
 
+from graphlandau.base.errors import InvalidArgument
 from graphlandau.cli.presets import GROUPS, construct, experiment_names, experiment_path, suggest
 
 __all__ = [
@@ -65,7 +66,7 @@ def read_arguments(argv: Sequence[str], flags: Sequence[str] = FLAGS, words: str
         if not equals and tokens and not tokens[0].startswith("--"):
             equals, value = "=", tokens.pop(0)
         if not equals and key not in flags:
-            raise ValueError(f"'{key}' needs a value (got none)")
+            raise InvalidArgument(key, "needs a value", "none")
         pairs.setdefault(key, []).extend([value] if equals else [])
     return pairs
 
@@ -105,7 +106,7 @@ def read_values(option: str, texts: Sequence[str]) -> dict[str, list[Any]]:
         else:
             values = [value.strip() for value in text.split(",")]
         if not isinstance(values, list) or not values or "" in values:
-            raise ValueError(f"'{option}' must be KEY=V1,V2,... or KEY=[...] with a YAML list (got {key}={text})")
+            raise InvalidArgument(option, "must be KEY=V1,V2,... or KEY=[...] with a YAML list", f"{key}={text}")
         found[key] = values
     return found
 
@@ -123,12 +124,12 @@ def read_cases(option: str, texts: Sequence[str]) -> dict[str, list[str]]:
     found: dict[str, list[str]] = {}
     for name, text in _named(option, texts, 'NAME="--KEY VALUE ..."'):
         if not re.fullmatch(r"\w[\w.+-]*", name):
-            raise ValueError(f"'{option}' must have a name of letters, digits, '.', '+' and '-' (got {name!r})")
+            raise InvalidArgument(option, "must have a name of letters, digits, '.', '+' and '-'", repr(name))
         try:
             found[name] = shlex.split(text)
             read_arguments(found[name])
         except ValueError as error:
-            raise ValueError(f"'{option}' {name} must be options as of a run (got {text!r}: {error})") from error
+            raise InvalidArgument(option, f"{name} must be options as of a run", f"{text!r}: {error}") from error
     return found
 
 
@@ -138,9 +139,9 @@ def _named(option: str, texts: Sequence[str], form: str) -> Iterator[tuple[str, 
     for given in texts:
         name, equals, text = (part.strip() for part in given.partition("="))
         if not name or not equals:
-            raise ValueError(f"'{option}' must be {form} (got {given!r})")
+            raise InvalidArgument(option, f"must be {form}", repr(given))
         if name in seen:
-            raise ValueError(f"'{option}' must be given once for {name} (got {given!r} too)")
+            raise InvalidArgument(option, f"must be given once for {name}", f"{given!r} too")
         seen.add(name)
         yield name, text
 
@@ -156,11 +157,11 @@ def read_yaml(name: str) -> dict[str, Any]:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
         hint = f"{error.strerror}; {suggest(name, experiment_names())}"
-        raise ValueError(f"'config' must be a YAML file or a shipped experiment (got {name!r}: {hint})") from error
+        raise InvalidArgument("config", "must be a YAML file or a shipped experiment", f"{name!r}: {hint}") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ValueError(f"'config' must be a YAML file (got {name!r}: {' '.join(str(error).split())})") from error
+        raise InvalidArgument("config", "must be a YAML file", f"{name!r}: {' '.join(str(error).split())}") from error
     if not isinstance(content or {}, dict):
-        raise ValueError(f"'config' must hold keys and values (got {name!r}, which holds {content!r:.40})")
+        raise InvalidArgument("config", "must hold keys and values", f"{name!r}, which holds {content!r:.40}")
     return dotted(content or {})
 
 
@@ -258,8 +259,8 @@ def _require_class(key: str, base: type, values: Mapping[str, Any]) -> None:
     given = {name.removeprefix("init_args."): value for name, value in given.items() if name != "class_path"}
     if chosen in (None, "null"):
         if given:
-            raise ValueError(
-                f"'{key}' must be given with '{key}.{next(iter(given))}' (got none; {_known_classes(base)})"
+            raise InvalidArgument(
+                key, f"must be given with '{key}.{next(iter(given))}'", f"none; {_known_classes(base)}"
             )
         return
     module, _, name = str(chosen).rpartition(".")
@@ -268,8 +269,8 @@ def _require_class(key: str, base: type, values: Mapping[str, Any]) -> None:
     except Exception:  # whatever a user's module does when it is imported
         found = None
     if not (inspect.isclass(found) and issubclass(found, base)):
-        raise ValueError(
-            f"'{key}' must be the import path of a {base.__name__} (got {chosen!r}; {_known_classes(base)})"
+        raise InvalidArgument(
+            key, f"must be the import path of a {base.__name__}", f"{chosen!r}; {_known_classes(base)}"
         )
     takes = inspect.signature(found).parameters
     for argument, value in given.items():
@@ -278,7 +279,7 @@ def _require_class(key: str, base: type, values: Mapping[str, Any]) -> None:
             raise ValueError(f"'{key}.{argument}' is not a known key (got {value!r}); {suggest(argument, known)}")
     for argument, parameter in takes.items():
         if parameter.default is parameter.empty and argument not in given:
-            raise ValueError(f"'{key}.{argument}' must be given for {name} (got none)")
+            raise InvalidArgument(f"{key}.{argument}", f"must be given for {name}", "none")
     construct(key, name, found, {argument: _typed(value) for argument, value in given.items()}, takes)
 
 

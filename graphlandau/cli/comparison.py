@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from graphlandau.base.errors import InvalidArgument
 from graphlandau.base.tables import write_csv
 from graphlandau.cli.arguments import dotted, read_yaml
 from graphlandau.cli.presets import GROUPS, Choice, preset_label
@@ -43,7 +44,7 @@ def compare_runs(folders: Sequence[str | Path], out: str | Path) -> list[dict[st
         Path(out).mkdir(parents=True, exist_ok=True)
         write_csv(Path(out) / "comparison.csv", rows)
     except OSError as error:
-        raise ValueError(f"'out' must be a writable folder (got {out}: {error.strerror})") from error
+        raise InvalidArgument("out", "must be a writable folder", f"{out}: {error.strerror}") from error
     save(picture, Path(out) / "comparison.png")
     return rows
 
@@ -60,9 +61,9 @@ def read_runs(folders: Sequence[str | Path]) -> dict[str, RunRecord]:
         if folder.is_file():
             continue
         if not (folder / "config.yaml").is_file():
-            raise ValueError(f"'run_dir' must be the folder of a run (got {folder}, which has no config.yaml)")
+            raise InvalidArgument("run_dir", "must be the folder of a run", f"{folder}, which has no config.yaml")
         if folder.resolve() in runs:
-            raise ValueError(f"'run_dir' must not be given twice (got {folder})")
+            raise InvalidArgument("run_dir", "must not be given twice", folder)
         try:
             run = RunRecord(folder)
             _ = run.time_span
@@ -71,7 +72,7 @@ def read_runs(folders: Sequence[str | Path]) -> dict[str, RunRecord]:
             continue
         runs[folder.resolve()] = run
     if len(runs) < 2:
-        raise ValueError(f"'run_dir' must be two or more run folders (got {len(runs)})")
+        raise InvalidArgument("run_dir", "must be two or more run folders", len(runs))
     records = list(runs.values())
     configs = [read_yaml(str(run.path / "config.yaml")) for run in records]
     _require_one_problem(records, configs)

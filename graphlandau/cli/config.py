@@ -17,6 +17,7 @@ from jsonargparse import ArgumentParser
 
 import graphlandau
 from graphlandau.base import distributed
+from graphlandau.base.errors import InvalidArgument
 from graphlandau.base.validation import require_integer
 from graphlandau.cli.arguments import FLAGS, METHOD_OPTIONS, describe_type, dotted, known_keys, parse_values, read_yaml
 from graphlandau.cli.presets import (
@@ -113,7 +114,7 @@ def _merge(sources: Sequence[Mapping[str, Any]]) -> tuple[dict[str, Choice], dic
             elif name and group in choices:
                 choices[group].init_args[name] = value
             elif name:
-                raise ValueError(f"'{key}' needs a choice of {group} (got none; {suggest('', preset_names(group))})")
+                raise InvalidArgument(key, f"needs a choice of {group}", f"none; {suggest('', preset_names(group))}")
     return {group: choices[group] for group in GROUPS if group in choices}, options
 
 
@@ -229,10 +230,10 @@ def compose(arguments: Mapping[str, list[str]]) -> RunConfig:
         if group not in choices:
             typed = get_close_matches(group, [key for key in options if key not in OPTIONS], n=1)
             if typed:
-                raise ValueError(
-                    f"'{typed[0]}' is not a known key (got {options[typed[0]]!r}); did you mean '{group}'?"
+                raise InvalidArgument(
+                    typed[0], "is not a known key", repr(options[typed[0]]), f"; did you mean '{group}'?"
                 )
-            raise ValueError(f"'{group}' must be given (got none; {suggest('', preset_names(group))})")
+            raise InvalidArgument(group, "must be given", f"none; {suggest('', preset_names(group))}")
     own_score = issubclass(_method(choices).solves, Problem)
     reasons = {
         "score": "has a score of its own" if own_score else "takes no score",
@@ -243,7 +244,7 @@ def compose(arguments: Mapping[str, list[str]]) -> RunConfig:
         if group not in _parameters("method", choices["method"]):
             if group in command_line:
                 own = f"{choices['method'].label} {reason}"
-                raise ValueError(f"'{group}' must not be given, {own} (got {command_line[group]!r})")
+                raise InvalidArgument(group, f"must not be given, {own}", repr(command_line[group]))
             choices.pop(group, None)
         elif group not in choices:
             default = _default(group, choices)
@@ -270,7 +271,7 @@ def require_agreement(config: RunConfig) -> None:
 
 def _resolve(choices: dict[str, Choice], options: dict[str, Any]) -> RunConfig:
     if options.get("out") is not None and not str(options["out"]).strip():
-        raise ValueError(f"'out' must name a folder (got {options['out']!r})")
+        raise InvalidArgument("out", "must name a folder", repr(options["out"]))
     parser = run_parser(choices)
     arguments = {f"{g}.{name}": value for g, c in choices.items() for name, value in c.init_args.items()}
     namespace = parse_values(parser, arguments | options)
@@ -315,8 +316,8 @@ def _fill_in(arguments: dict[str, Any], problem: InitialValueProblem) -> None:
 def _certifiable(problem: InitialValueProblem) -> Problem:
     """Return a problem for the Landau equation; the bounds are for no other."""
     if not isinstance(problem, Problem):
-        raise ValueError(
-            f"'certificate' must be false for {problem.name}: its bounds are for the Landau equation (got True)"
+        raise InvalidArgument(
+            "certificate", f"must be false for {problem.name}: its bounds are for the Landau equation", "True"
         )
     return problem
 
@@ -326,7 +327,7 @@ def _threads(threads: int | None) -> int:
     if threads is None:
         return min(torch.get_num_threads(), most)
     if require_integer("threads", threads, minimum=1) > most:
-        raise ValueError(f"'threads' must be at most {most}, the processors of this machine (got {threads})")
+        raise InvalidArgument("threads", f"must be at most {most}, the processors of this machine", threads)
     return threads
 
 
@@ -352,8 +353,8 @@ def _device(name: str) -> str:
         torch.empty(0, device=name)
     except (RuntimeError, AssertionError) as error:  # torch asserts when it is built without CUDA
         reason = " ".join(str(error).split())
-        raise ValueError(
-            f"'device' must be auto, cpu or a device of this machine (got {name!r}: {reason:.80})"
+        raise InvalidArgument(
+            "device", "must be auto, cpu or a device of this machine", f"{name!r}: {reason:.80}"
         ) from error
     return name
 

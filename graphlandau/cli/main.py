@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import graphlandau
+from graphlandau.base.errors import InvalidArgument
 
 if TYPE_CHECKING:
     from graphlandau.cli.config import RunConfig
@@ -197,7 +198,7 @@ def _resume(given: Mapping[str, list[str]]) -> int:
             assert before is not None  # both are resolved
             assert after is not None
             if after < before:
-                raise ValueError(f"'t_end' must be at least {before:g}, the end so far (got {after:g})")
+                raise InvalidArgument("t_end", f"must be at least {before:g}, the end so far", f"{after:g}")
         require_agreement(config)
         simulation = config.simulation(progress=True, folder=folder)
         summary = distributed.by_first(folder.read_summary)
@@ -221,8 +222,8 @@ def _resume(given: Mapping[str, list[str]]) -> int:
 def _execute(simulation: Simulation, config: RunConfig, new_in: Path | None = None) -> int:
     """Run; a new folder is claimed first, and taken back if the input is refused before the first step."""
     from graphlandau.base.distributed import RankError
+    from graphlandau.base.errors import Diverged
     from graphlandau.run.folder import RunFolder
-    from graphlandau.run.simulation import DivergedError
 
     if new_in is not None:
         simulation.folder = RunFolder.create(new_in, config.to_yaml())
@@ -231,7 +232,7 @@ def _execute(simulation: Simulation, config: RunConfig, new_in: Path | None = No
     resume = f"graphlandau run --resume {folder.path}"
     try:
         result = simulation.run()
-    except DivergedError as error:
+    except Diverged as error:
         if folder.training.exists() and len(simulation.rows) <= 1:
             return _fail(f"{error}; the training is kept in {folder.training}", 1)
         if new_in is not None and simulation.step == 0:
@@ -339,11 +340,11 @@ def _sweep(argv: list[str]) -> int:
     out, jobs = given.pop("out", [""])[-1], given.pop("jobs", ["1"])[-1]
     only_commands = given.pop("commands", None) is not None
     if not out.strip():
-        raise ValueError(f"'out' must name the folder of the sweep (got {out!r})")
+        raise InvalidArgument("out", "must name the folder of the sweep", repr(out))
     if not axes and not cases:
-        raise ValueError("'over' or 'case' must be given: what varies between the runs (got none)")
+        raise InvalidArgument("over", "or 'case' must be given: what varies between the runs", "none")
     if not jobs.isdecimal() or int(jobs) < 1:
-        raise ValueError(f"'jobs' must be an integer >= 1 (got {jobs!r})")
+        raise InvalidArgument("jobs", "must be an integer >= 1", repr(jobs))
     from graphlandau.base.tables import aligned, main_numbers
     from graphlandau.cli.sweep import grid, run_sweep, sweep_commands
 
@@ -382,7 +383,7 @@ def _compare(argv: list[str]) -> int:
         raise ValueError(f"'{key}' is not a known key of compare; {suggest(key, ['out'])}")
     out = given.get("out", ["comparison"])[-1]
     if not out.strip():
-        raise ValueError(f"'out' must name a folder (got {out!r})")
+        raise InvalidArgument("out", "must name a folder", repr(out))
     from graphlandau.base.tables import aligned, main_numbers
     from graphlandau.cli.comparison import compare_runs
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import difflib
 import importlib
 import inspect
-import re
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import Any
 import yaml
 from torch import nn
 
+from graphlandau.base.errors import InvalidArgument
 from graphlandau.methods import Method
 from graphlandau.problems import InitialValueProblem
 
@@ -151,10 +151,9 @@ def construct(key: str, label: str, found: type, arguments: Mapping[str, Any], k
     try:
         return found(**arguments)
     except Exception as error:  # a user's own constructor may raise anything
+        if isinstance(error, InvalidArgument) and error.argument in keys:
+            raise error.renamed(f"{key}.{error.argument}") from error
         reason = " ".join(str(error).split())
-        named = re.match(r"'(\w+)'", reason)
-        if named and named.group(1) in keys:
-            raise ValueError(f"'{key}.{reason[1:]}") from error
         kind = "" if isinstance(error, ValueError | ImportError) else f"{type(error).__name__}: "
         raise ValueError(f"'{key}' {label} cannot be built: {kind}{reason}") from error
 
@@ -168,16 +167,17 @@ def import_class(group: str, path: str) -> type:
     module_name, _, name = path.rpartition(".")
     if not module_name:
         hint = "or the import path of a class, such as my_lab.nets.MyNet"
-        raise ValueError(f"'{group}' must be a known name {hint} (got {path!r}; {suggest(path, preset_names(group))})")
+        raise InvalidArgument(group, f"must be a known name {hint}", f"{path!r}; {suggest(path, preset_names(group))}")
     base = GROUPS[group]
     try:
         found = getattr(importlib.import_module(module_name), name)
     except Exception as error:  # whatever a user's module does when it is imported
-        raise ValueError(
-            f"'{group}' must be a known name ({', '.join(preset_names(group))}) or an importable class "
-            f"(got {path!r}: {type(error).__name__}: {error})"
+        raise InvalidArgument(
+            group,
+            f"must be a known name ({', '.join(preset_names(group))}) or an importable class",
+            f"{path!r}: {type(error).__name__}: {error}",
         ) from error
     if not (inspect.isclass(found) and issubclass(found, base)) or inspect.isabstract(found):
         want = "torch.nn.Module" if base is nn.Module else f"graphlandau.{group}s.{base.__name__}"
-        raise ValueError(f"'{group}' must name a subclass of {want} (got {path!r}, which is {found!r:.80})")
+        raise InvalidArgument(group, f"must name a subclass of {want}", f"{path!r}, which is {found!r:.80}")
     return found

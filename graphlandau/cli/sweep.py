@@ -22,6 +22,7 @@ from typing import IO, Any
 import torch
 import yaml
 
+from graphlandau.base.errors import InvalidArgument
 from graphlandau.base.tables import main_numbers, write_csv
 from graphlandau.base.validation import require_integer
 from graphlandau.cli.arguments import dotted, read_arguments, read_yaml, to_arguments
@@ -64,7 +65,7 @@ def grid(
             raise ValueError(f"'{key}' must not be varied and be set {also} too")
     for key, values in axes.items():
         if not values:
-            raise ValueError(f"'{key}' must be given at least one value (got none)")
+            raise InvalidArgument(key, "must be given at least one value", "none")
     runs: dict[str, list[str]] = {}
     for (case, arguments), *values in itertools.product((cases or {"": []}).items(), *axes.values()):
         chosen = {key: [_text(value)] for key, value in zip(axes, values, strict=True)}
@@ -146,7 +147,7 @@ def run_sweep(
         Path(out).mkdir(parents=True, exist_ok=True)
         _write_table(planned, Path(out))
     except OSError as error:
-        raise ValueError(f"'out' must be a writable folder (got {out}: {error.strerror})") from error
+        raise InvalidArgument("out", "must be a writable folder", f"{out}: {error.strerror}") from error
     with closing(_processes(waiting, jobs)) as finished:
         for count, (run, error, seconds) in enumerate(finished, start=1):
             run.error = error
@@ -173,7 +174,7 @@ def _share(jobs: int) -> int:
 def _plan(runs: Mapping[str, Sequence[str]], out: Path, threads: str | None) -> list[_Run]:
     """Compose every run and look into its folder; nothing is written."""
     if not runs:
-        raise ValueError("'runs' must hold at least one run (got none)")
+        raise InvalidArgument("runs", "must hold at least one run", "none")
     planned = []
     for name, arguments in runs.items():
         try:
@@ -208,7 +209,7 @@ def _require_same(folder: RunFolder, config: RunConfig) -> None:
     for key in asked | there:
         if key not in MACHINE and there.get(key) != asked.get(key):
             is_there = f"{folder.path} holds a run with {key} = {there.get(key)}"
-            raise ValueError(f"'{key}' must be what it was, or 'out' another folder (got {asked.get(key)}; {is_there})")
+            raise InvalidArgument(key, "must be what it was, or 'out' another folder", f"{asked.get(key)}; {is_there}")
 
 
 def _processes(runs: Sequence[_Run], jobs: int) -> Generator[tuple[_Run, str, float]]:

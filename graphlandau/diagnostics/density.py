@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from graphlandau.base.errors import InvalidArgument
 from graphlandau.base.validation import require_integer, require_positive, require_velocities, require_weight
 from graphlandau.physics.moments import covariance
 
@@ -82,9 +83,11 @@ def gaussian_kde(
     """
     n, d = require_velocities("v", v, min_particles=1).shape
     if d > 3:
-        raise ValueError(f"'v' must have d <= 3 for a density on a grid (got d = {d}): pass the columns of a marginal")
+        raise InvalidArgument(
+            "v", "must have d <= 3 for a density on a grid", f"d = {d}", ": pass the columns of a marginal"
+        )
     if len(axes) != d or any(axis.dim() != 1 or axis.numel() == 0 for axis in axes):
-        raise ValueError(f"'axes' must be {d} arrays of nodes (got shapes {[tuple(axis.shape) for axis in axes]})")
+        raise InvalidArgument("axes", f"must be {d} arrays of nodes", f"shapes {[tuple(axis.shape) for axis in axes]}")
     h = _axis_bandwidths(bandwidth, d)
     require_weight("weight", weight, v)
     w = torch.full_like(v[:, 0], 1 / n) if weight is None else weight / weight.sum()
@@ -114,7 +117,7 @@ def relative_l2_error(estimate: Float[Tensor, "*grid"], exact: Float[Tensor, "*g
     Reference: Huang and Wang, arXiv:2409.12296, Eq. (29).
     """
     if estimate.shape != exact.shape:
-        raise ValueError(f"'estimate' must have the shape of exact, {tuple(exact.shape)} (got {tuple(estimate.shape)})")
+        raise InvalidArgument("estimate", f"must have the shape of exact, {tuple(exact.shape)}", tuple(estimate.shape))
     return torch.linalg.vector_norm(estimate - exact) / torch.linalg.vector_norm(exact)
 
 
@@ -122,5 +125,5 @@ def _axis_bandwidths(bandwidth: float | Tensor, d: int) -> list[float]:
     if not isinstance(bandwidth, Tensor):
         return [require_positive("bandwidth", bandwidth)] * d
     if bandwidth.shape != (d,):
-        raise ValueError(f"'bandwidth' must be a number or have shape ({d},) (got {tuple(bandwidth.shape)})")
+        raise InvalidArgument("bandwidth", f"must be a number or have shape ({d},)", tuple(bandwidth.shape))
     return [require_positive("bandwidth", float(h)) for h in bandwidth]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from jaxtyping import Float
 from torch import Tensor
 
+from graphlandau.base.errors import InvalidArgument
 from graphlandau.physics.moments import average, inner
 
 __all__ = ["entropy", "entropy_dissipation", "kl_divergence"]
@@ -19,7 +20,7 @@ def entropy(log_f: Float[Tensor, " N"], weight: Float[Tensor, " N"] | None = Non
     Reference: Huang and Wang, arXiv:2409.12296, Eq. (23) gives ``log_f``.
     """
     if log_f.dim() != 1:
-        raise ValueError(f"'log_f' must have shape (N,) (got {tuple(log_f.shape)})")
+        raise InvalidArgument("log_f", "must have shape (N,)", tuple(log_f.shape))
     return average(log_f, weight)
 
 
@@ -36,7 +37,7 @@ def entropy_dissipation(
     Reference: Ilin, Hu and Wang 2025, Proposition 3.1.
     """
     if s.dim() != 2 or s.shape != U.shape:
-        raise ValueError(f"'U' must have the shape (N, d) of s, {tuple(s.shape)} (got {tuple(U.shape)})")
+        raise InvalidArgument("U", f"must have the shape (N, d) of s, {tuple(s.shape)}", tuple(U.shape))
     return average(inner(s, U), weight)
 
 
@@ -51,5 +52,5 @@ def kl_divergence(
         ValueError: If the two do not have the same shape :math:`(N,)`.
     """
     if log_f.dim() != 1 or log_f.shape != log_p.shape:
-        raise ValueError(f"'log_p' must have the shape (N,) of log_f, {tuple(log_f.shape)} (got {tuple(log_p.shape)})")
+        raise InvalidArgument("log_p", f"must have the shape (N,) of log_f, {tuple(log_f.shape)}", tuple(log_p.shape))
     return average(log_f - log_p, weight)

@@ -9,6 +9,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.optimize import least_squares
 
+from graphlandau.base.errors import InvalidArgument
+
 Series = NDArray[np.float64]
 
 __all__ = ["ModeGrowth", "mode_growth"]
@@ -77,7 +79,7 @@ def mode_growth(t: ArrayLike, mode: ArrayLike, noise: ArrayLike = 0.0) -> ModeGr
     """
     times, values = np.asarray(t, dtype=float), np.asarray(mode, dtype=complex)
     if times.shape != values.shape or times.ndim != 1:
-        raise ValueError(f"'mode' must have the shape of 't', {times.shape} (got {values.shape})")
+        raise InvalidArgument("mode", f"must have the shape of 't', {times.shape}", values.shape)
     if not values.size or not np.isfinite(values).all() or not np.abs(values).max() > 0:
         return None
     start = np.abs(values[: max(1, len(values) // 10)]).max()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from jaxtyping import Float
 from torch import Tensor
 
+from graphlandau.base.errors import InvalidArgument
 from graphlandau.physics.moments import average, inner
 
 __all__ = ["relative_trajectory_error"]
@@ -22,6 +23,6 @@ def relative_trajectory_error(
     """
     if v.dim() != 2 or v.shape != reference.shape:
         want = tuple(reference.shape)
-        raise ValueError(f"'v' must have the shape (N, d) of reference, {want} (got {tuple(v.shape)})")
+        raise InvalidArgument("v", f"must have the shape (N, d) of reference, {want}", tuple(v.shape))
     error = v - reference
     return average(inner(error, error), weight) / average(inner(reference, reference), weight)

@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from graphlandau.base.errors import InvalidArgument
 from graphlandau.base.validation import require_number
 from graphlandau.fields.poisson import Symbols, require_field, require_periodic
 from graphlandau.graphs.grid import Grid
@@ -82,7 +83,7 @@ class Ampere(nn.Module):
         """The field after ``dt`` with the current ``J``."""
         require_field("E", E, self.grid, self.grid.d)
         if isinstance(J, Tensor) and J.dtype != E.dtype:
-            raise ValueError(f"'J' must have the dtype of 'E', {E.dtype} (got {J.dtype})")
+            raise InvalidArgument("J", f"must have the dtype of 'E', {E.dtype}", J.dtype)
         return E - require_number("dt", dt) * self.longitudinal(J)
 
     def divergence(self, E: Float[Tensor, "*shape d_x"]) -> Float[Tensor, "*shape"]:

@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from graphlandau.base.errors import InvalidArgument
 from graphlandau.base.validation import require_dimension, require_number
 
 if TYPE_CHECKING:
@@ -67,19 +68,19 @@ def conserving_current(
     """
     grid = deposit.grid
     if not grid.periodic:
-        raise ValueError(f"'deposit' must have a periodic grid (got {grid})")
+        raise InvalidArgument("deposit", "must have a periodic grid", grid)
     require_dimension("start", start, grid.d)
     require_dimension("displacement", displacement, grid.d)
     if displacement.shape != start.shape or displacement.dtype != start.dtype:
         want, got = f"{tuple(start.shape)}, {start.dtype}", f"{tuple(displacement.shape)}, {displacement.dtype}"
-        raise ValueError(f"'displacement' must have the shape and dtype of 'start', {want} (got {got})")
+        raise InvalidArgument("displacement", f"must have the shape and dtype of 'start', {want}", got)
     if not isinstance(charge, Tensor) or charge.shape != start.shape[:1]:
         got = tuple(charge.shape) if isinstance(charge, Tensor) else type(charge).__name__
-        raise ValueError(f"'charge' must have shape ({start.size(0)},) (got {got})")
+        raise InvalidArgument("charge", f"must have shape ({start.size(0)},)", got)
     if charge.dtype != start.dtype:
-        raise ValueError(f"'charge' must have the dtype of 'start', {start.dtype} (got {charge.dtype})")
+        raise InvalidArgument("charge", f"must have the dtype of 'start', {start.dtype}", charge.dtype)
     if require_number("dt", dt) == 0:
-        raise ValueError(f"'dt' must not be 0 (got {dt})")
+        raise InvalidArgument("dt", "must not be 0", dt)
 
     end = start + displacement
     change = [start.new_zeros(grid.shape) for _ in range(grid.d)]

@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from graphlandau.base.errors import InvalidArgument
 from graphlandau.base.validation import is_concrete, require_finite
 from graphlandau.graphs.grid import Grid
 
@@ -120,16 +121,16 @@ def require_field(name: str, field: Tensor, grid: Grid, components: int | None =
     shape = grid.shape if components is None else (*grid.shape, components)
     if not isinstance(field, Tensor) or field.shape != shape:
         got = tuple(field.shape) if isinstance(field, Tensor) else type(field).__name__
-        raise ValueError(f"'{name}' must have shape {shape} (got {got})")
+        raise InvalidArgument(name, f"must have shape {shape}", got)
     if field.dtype not in (torch.float32, torch.float64):
-        raise ValueError(f"'{name}' must be float32 or float64 (got {field.dtype})")
+        raise InvalidArgument(name, "must be float32 or float64", field.dtype)
     return require_finite(name, field)
 
 
 def require_periodic(grid: Grid) -> Grid:
     """Return ``grid``; raise ``ValueError`` unless it is a periodic grid."""
     if not isinstance(grid, Grid) or not grid.periodic:
-        raise ValueError(f"'grid' must be a periodic Grid (got {grid})")
+        raise InvalidArgument("grid", "must be a periodic Grid", grid)
     return grid
 
 

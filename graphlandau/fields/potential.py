@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from graphlandau.base.errors import InvalidArgument
 from graphlandau.base.validation import require_number, require_positive, require_velocities
 
 __all__ = ["Potential", "RippledWell"]
@@ -75,7 +76,7 @@ class RippledWell(Potential):
         phase: float = 0.0,
     ) -> None:
         if require_number("stiffness", stiffness) < 0:
-            raise ValueError(f"'stiffness' must be at least 0 (got {stiffness})")
+            raise InvalidArgument("stiffness", "must be at least 0", stiffness)
         self.stiffness = float(stiffness)
         self.amplitude = require_number("amplitude", amplitude)
         self.wavenumber = require_positive("wavenumber", wavenumber)

@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from graphlandau.base.errors import InvalidArgument
 from graphlandau.base.validation import (
     is_concrete,
     require_dimension,
@@ -64,11 +65,11 @@ class Grid:
         self.lengths = tuple(require_positive("lengths", x) for x in _each("lengths", lengths, None))
         self.d = len(self.lengths)
         if not 1 <= self.d <= 3:
-            raise ValueError(f"'lengths' must be 1, 2 or 3 numbers (got {self.d})")
+            raise InvalidArgument("lengths", "must be 1, 2 or 3 numbers", self.d)
         self.cells = tuple(require_integer("cells", x, minimum=FEWEST_CELLS) for x in _each("cells", cells, self.d))
         self.origin = tuple(require_number("origin", x) for x in _each("origin", origin, self.d))
         if not isinstance(periodic, bool):
-            raise ValueError(f"'periodic' must be True or False (got {periodic!r})")
+            raise InvalidArgument("periodic", "must be True or False", repr(periodic))
         self.periodic = periodic
         self.spacing = tuple(length / n for length, n in zip(self.lengths, self.cells, strict=True))
         self.shape = self.cells if periodic else tuple(n + 1 for n in self.cells)
@@ -114,7 +115,7 @@ class Grid:
             box.append(f"[{low:g}, {high:g}]")
         bad = int(outside.sum())
         if bad:
-            raise ValueError(f"'pos' must be in {' x '.join(box)} (got {bad} of {pos.size(0)} particles outside)")
+            raise InvalidArgument("pos", f"must be in {' x '.join(box)}", f"{bad} of {pos.size(0)} particles outside")
         return pos
 
     def __eq__(self, other: object) -> bool:
@@ -132,5 +133,5 @@ def _each(name: str, value: object, d: int | None) -> tuple:
     if isinstance(value, str) or not isinstance(value, Sequence):
         return (value,) * (d or 1)
     if d is not None and len(value) != d:
-        raise ValueError(f"'{name}' must be one number or one for each of {d} directions (got {len(value)})")
+        raise InvalidArgument(name, f"must be one number or one for each of {d} directions", len(value))
     return tuple(value)

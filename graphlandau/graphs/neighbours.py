@@ -12,6 +12,7 @@ from jaxtyping import Float, Int
 from scipy.spatial import KDTree
 from torch import Tensor
 
+from graphlandau.base.errors import InvalidArgument
 from graphlandau.base.validation import require_integer, require_one_of, require_positive, require_velocities
 from graphlandau.graphs.partition import Partition
 
@@ -69,7 +70,7 @@ def knn_edges(
         smallest = int(particles.size.min())
         if k >= smallest:
             what = "number of particles" if batch is None else "size of the smallest block"
-            raise ValueError(f"'k' must be below the {what}, {smallest} (got {k})")
+            raise InvalidArgument("k", f"must be below the {what}, {smallest}", k)
         return _nearest(particles, k, search)
 
     return _edges(x, box, batch, backend, nearest)
@@ -114,7 +115,7 @@ def radius_edges(
     def within(particles: _Particles, search: str) -> tuple[Tensor, Tensor]:
         if particles.box is not None and float(particles.box.min()) < 2 * r:
             least = float(particles.box.min())
-            raise ValueError(f"'box' must be at least twice the radius, {2 * r:g}, on every side (got {least:g})")
+            raise InvalidArgument("box", f"must be at least twice the radius, {2 * r:g}, on every side", f"{least:g}")
         find = _cluster_within if search == "torch_cluster" else _tree_within
         sender, receiver = find(particles, r * (1 + MARGIN))
         close = particles.distance2(sender, receiver) <= r * r
@@ -194,24 +195,24 @@ class _Constant(torch.autograd.Function):
 
     @staticmethod
     def vmap(info: Any, in_dims: Any, x: Tensor, batch: Any, build: Any) -> Any:
-        raise ValueError(
-            f"'x' must not be batched by vmap, each graph has edges of its own (got a batch of {info.batch_size})"
+        raise InvalidArgument(
+            "x", "must not be batched by vmap, each graph has edges of its own", f"a batch of {info.batch_size}"
         )
 
 
 def _sides(box: float | Sequence[float], d: int) -> list[float]:
     if not isinstance(box, int | float | list | tuple):
-        raise ValueError(f"'box' must be a number or a list of numbers (got {box!r})")
+        raise InvalidArgument("box", "must be a number or a list of numbers", repr(box))
     sides = [box] * d if isinstance(box, int | float) else list(box)
     if len(sides) != d:
-        raise ValueError(f"'box' must be one side or one for each of {d} axes (got {len(sides)} sides)")
+        raise InvalidArgument("box", f"must be one side or one for each of {d} axes", f"{len(sides)} sides")
     return [require_positive("box", side) for side in sides]
 
 
 def _choose(backend: str, device: torch.device, *, periodic: bool) -> str:
     if backend == "torch_cluster":
         if periodic:
-            raise ValueError(f"'backend' must be 'kdtree' or 'auto' for a periodic box (got {backend!r})")
+            raise InvalidArgument("backend", "must be 'kdtree' or 'auto' for a periodic box", repr(backend))
         if not _cluster_installed():
             raise ImportError("backend 'torch_cluster' needs torch-cluster: pip install graphlandau[cluster]")
         return backend

@@ -13,6 +13,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from graphlandau.base.errors import InvalidArgument
 from graphlandau.base.validation import is_concrete, require_dimension, require_integer
 from graphlandau.graphs.cell_groups import CellGroups, group_by_cell
 from graphlandau.graphs.grid import Grid
@@ -157,7 +158,7 @@ def particle_cells(
     require_dimension("pos", pos, grid.d)
     require_order(order)
     if order == 0 and pos.requires_grad:
-        raise ValueError("'pos' must not require grad at order 0, whose weights do not change with it (got order=0)")
+        raise InvalidArgument("pos", "must not require grad at order 0, whose weights do not change with it", "order=0")
     if not grid.periodic:
         grid.require_inside(pos, margin=max(0.0, (order - 1) / 2))
     _require_copy(copy, copies, pos)
@@ -175,18 +176,18 @@ def _require_copy(copy: Tensor | None, copies: int, pos: Tensor) -> None:
         return
     if not isinstance(copy, Tensor) or copy.dtype != torch.int64 or copy.shape != pos.shape[:1]:
         got = f"{copy.dtype} {tuple(copy.shape)}" if isinstance(copy, Tensor) else type(copy).__name__
-        raise ValueError(f"'copy' must be int64 of shape ({pos.size(0)},) (got {got})")
+        raise InvalidArgument("copy", f"must be int64 of shape ({pos.size(0)},)", got)
     if not is_concrete(copy):
         return
     low, high = (int(x) for x in copy.aminmax()) if copy.numel() else (0, 0)
     if low < 0 or high >= copies:
-        raise ValueError(f"'copy' must be from 0 to {copies - 1} (got {low if low < 0 else high})")
+        raise InvalidArgument("copy", f"must be from 0 to {copies - 1}", low if low < 0 else high)
 
 
 def require_order(order: int) -> int:
     """Return ``order``; raise ``ValueError`` unless it is 0, 1, 2 or 3."""
     if require_integer("order", order, minimum=0) > HIGHEST_ORDER:
-        raise ValueError(f"'order' must be 0, 1, 2 or 3 (got {order})")
+        raise InvalidArgument("order", "must be 0, 1, 2 or 3", order)
     return order
 
 

@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from graphlandau.base.errors import InvalidArgument
 from graphlandau.base.validation import is_concrete
 
 __all__ = ["Partition"]
@@ -38,10 +39,10 @@ class Partition:
             zero = torch.zeros(n, dtype=torch.long, device=like.device)
             return cls(zero, torch.full((1,), n, dtype=torch.long, device=like.device))
         if not isinstance(batch, Tensor):
-            raise ValueError(f"'batch' must be an integer tensor of shape ({n},) (got {type(batch).__name__})")
+            raise InvalidArgument("batch", f"must be an integer tensor of shape ({n},)", type(batch).__name__)
         if batch.dtype not in (torch.int64, torch.int32) or batch.shape != (n,):
-            raise ValueError(
-                f"'batch' must be an integer tensor of shape ({n},) (got {batch.dtype}, {tuple(batch.shape)})"
+            raise InvalidArgument(
+                "batch", f"must be an integer tensor of shape ({n},)", f"{batch.dtype}, {tuple(batch.shape)}"
             )
         _, block, size = torch.unique(batch, return_inverse=True, return_counts=True)
         return cls(block, size)
@@ -84,7 +85,7 @@ class Partition:
         total = self.total(weight)
         if is_concrete(total) and bool((total <= 0).any()):
             empty = int((total <= 0).nonzero()[0])
-            raise ValueError(f"'weight' must have a positive sum in every block (got 0 in block {empty})")
+            raise InvalidArgument("weight", "must have a positive sum in every block", f"0 in block {empty}")
         return weight / self.spread(total)
 
     def padded(self) -> list[tuple[Int[Tensor, "b n"], Tensor]]:

@@ -6,6 +6,8 @@ import torch
 from torch_geometric.data import Data
 from torch_geometric.transforms import BaseTransform
 
+from graphlandau.base.errors import InvalidArgument
+
 __all__ = ["RandomBatches"]
 
 
@@ -34,7 +36,7 @@ class RandomBatches(BaseTransform):
 
     def __init__(self, size: int, generator: torch.Generator | None = None) -> None:
         if isinstance(size, bool) or not isinstance(size, int) or size < 2:
-            raise ValueError(f"'size' must be an integer of at least 2 (got {size!r})")
+            raise InvalidArgument("size", "must be an integer of at least 2", repr(size))
         self.size = size
         self.generator = generator
 
@@ -42,7 +44,7 @@ class RandomBatches(BaseTransform):
         """Return the state with a fresh ``batch``."""
         n = data.v.size(0)
         if self.size > n:
-            raise ValueError(f"'size' must be at most the number of particles, {n} (got {self.size})")
+            raise InvalidArgument("size", f"must be at most the number of particles, {n}", self.size)
         shuffle = torch.randperm(n, generator=self.generator, device=data.v.device)
         data.batch = torch.empty_like(shuffle)
         data.batch[shuffle] = torch.arange(n, device=data.v.device) % (n // self.size)

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch_geometric.data import Data
 
+from graphlandau.base.errors import InvalidArgument, NotInvertible
 from graphlandau.base.validation import require_one_of
 from graphlandau.diagnostics import kinetic_energy, potential_energy
 from graphlandau.integrators.inner_flow import segment_to_singular
@@ -88,7 +89,7 @@ class ControlledTransport(KineticTransport):
     def prepare(self, state: Data, problem: KineticProblem) -> None:
         """Take force and collisions of ``problem``, and fit the control to the device of ``state``."""
         if problem.epsilon == 0:
-            raise ValueError("'epsilon' must be positive for a method with collisions (got 0)")
+            raise InvalidArgument("epsilon", "must be positive for a method with collisions", "0")
         super().prepare(state, problem)
         self.fit.prepare(state, self.generator)
         self.warned = False
@@ -151,11 +152,7 @@ class ControlledTransport(KineticTransport):
         reach = segment_to_singular((_factor(jacobian, dt),))
         n, folded = len(reach), int((reach <= 1).sum())
         if folded:
-            raise ArithmeticError(
-                f"the map of the step folds: on its way its determinant is <= 0 for {folded} of {n} particles "
-                f"({folded / n:.2%}); with this control a dt below {float(reach.min()) * dt:.3g} would have passed "
-                f"(got {dt:g})"
-            )
+            raise NotInvertible(folded, n, dt, float(reach.min()) * dt)
         if self.log_det == "trace":
             return dt * jacobian.diagonal(dim1=1, dim2=2).sum(-1)
         return log_determinant(jacobian, dt)

@@ -7,6 +7,7 @@ from abc import ABC, abstractmethod
 import torch
 from torch import Tensor
 
+from graphlandau.base.errors import InvalidArgument
 from graphlandau.base.validation import require_integer
 from graphlandau.fields import Ampere, Grid, Poisson, Potential, conserving_current
 from graphlandau.graphs import Stencil, particle_cells
@@ -143,6 +144,6 @@ def force_of(problem: KineticProblem, *, field: str, cells: int | None, order: i
         for name, value, default in (("cells", cells, None), ("field", field, "poisson"), ("order", order, 1)):
             if value != default:
                 which = f"{problem.name}, which has no field of its own"
-                raise ValueError(f"'{name}' must not be given for {which} (got {value!r})")
+                raise InvalidArgument(name, f"must not be given for {which}", repr(value))
         return ExternalForce(problem)
     return (AmpereForce if field == "ampere" else PoissonForce)(problem, cells, order)

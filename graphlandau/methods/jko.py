@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch_geometric.data import Data
 
+from graphlandau.base.errors import InvalidArgument, NotInvertible
 from graphlandau.base.validation import require_integer, require_one_of, require_positive
 from graphlandau.diagnostics import average
 from graphlandau.integrators.inner_flow import INNER_INTEGRATORS, Flow, InnerFlow, segment_to_singular
@@ -144,7 +145,7 @@ class JKO(LearnedTransport):
         n = state.v.size(0)
         self.minibatch = min(n, MINIBATCH) if self.given_minibatch is None else self.given_minibatch
         if self.minibatch > n:
-            raise ValueError(f"'minibatch' must be at most the number of particles, {n} (got {self.minibatch})")
+            raise InvalidArgument("minibatch", f"must be at most the number of particles, {n}", self.minibatch)
         super().prepare(state, problem)
         self.tau = None
         self.action = JKOAction(problem.gamma, problem.strength, backend=_exact(self.backend))
@@ -155,7 +156,7 @@ class JKO(LearnedTransport):
         elif self.descent is None and not self.explicit:
             name = type(self.model).__name__
             needs = "for log_det 'exact', integrator 'rk4' or more than one inner step"
-            raise ValueError(f"'score' must be a closed form or have parameters to train {needs} (got {name})")
+            raise InvalidArgument("score", f"must be a closed form or have parameters to train {needs}", name)
 
     def require_affordable(self, n: int) -> None:
         """Refuse the exact derivatives of a model that couples many particles.
@@ -167,8 +168,8 @@ class JKO(LearnedTransport):
         if not self.explicit and n > MOST_COUPLED:
             couples = f"for a score model that couples more than {MOST_COUPLED} particles"
             if self.inner_integrator != "euler":
-                raise ValueError(f"'integrator' must be 'euler' {couples} (got {self.inner_integrator!r})")
-            raise ValueError(f"'inner_steps' must be 1 {couples} (got {self.inner_steps})")
+                raise InvalidArgument("integrator", f"must be 'euler' {couples}", repr(self.inner_integrator))
+            raise InvalidArgument("inner_steps", f"must be 1 {couples}", self.inner_steps)
 
     def evaluate(self, state: Data, dt: float | None = None) -> Scored:
         """Minimise for a step of ``dt`` from ``state``; the drift of the minimiser.
@@ -177,7 +178,7 @@ class JKO(LearnedTransport):
             ValueError: If ``dt`` is not a positive number.
         """
         if dt is None:
-            raise ValueError("'dt' must be given: the field of a JKO step depends on it (got None)")
+            raise InvalidArgument("dt", "must be given: the field of a JKO step depends on it", "None")
         self.tau = require_positive("dt", dt)
         return super().evaluate(state)
 
@@ -276,10 +277,7 @@ class JKO(LearnedTransport):
         else:  # the map is not linear in dt
             halves = (dt / 2**k for k in range(1, MOST_HALVINGS + 1))
             passing = next((tau for tau in halves if self._passes(flow_for(tau))), 0.0)
-        raise ArithmeticError(
-            f"the map of the step folds: on its way det dv'/dv <= 0 for {folded} of {n} particles ({folded / n:.2%}); "
-            f"with this field a dt below {passing:.3g} would have passed (got {dt:g})"
-        )
+        raise NotInvertible(folded, n, dt, passing)
 
     def _passes(self, flow: Flow) -> bool:
         return bool(flow.v.isfinite().all()) and not bool(self.flow.folded(flow).any())

@@ -6,6 +6,7 @@ import torch
 from torch import nn
 from torch_geometric.data import Data
 
+from graphlandau.base.errors import InvalidArgument
 from graphlandau.base.validation import require_one_of
 from graphlandau.integrators.symplectic import kick
 from graphlandau.methods.controlled import ControlledTransport
@@ -83,11 +84,11 @@ class KineticJKO(ControlledTransport):
     def prepare(self, state: Data, problem: KineticProblem) -> None:
         """Refuse a field of the particles' own; the rest as every control."""
         if problem.self_consistent:
-            raise ValueError(
-                f"'method' must be pic_jko for {problem.name}, which has a field of its own (got kinetic_jko)"
+            raise InvalidArgument(
+                "method", f"must be pic_jko for {problem.name}, which has a field of its own", "kinetic_jko"
             )
         if self.form == "joint" and problem.potential is None:
-            raise ValueError(f"'form' must be 'split' without a potential (got {self.form!r})")
+            raise InvalidArgument("form", "must be 'split' without a potential", repr(self.form))
         super().prepare(state, problem)
 
     @torch.no_grad()

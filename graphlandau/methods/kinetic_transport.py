@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch_geometric.data import Data
 
+from graphlandau.base.errors import InvalidArgument
 from graphlandau.base.validation import require_finite, require_one_of
 from graphlandau.integrators.symplectic import MAPS, symplectic_step
 from graphlandau.methods.forces import Force, force_of
@@ -71,7 +72,7 @@ class KineticTransport(Method[KineticProblem, Forced]):
     ) -> None:
         self.map = require_one_of("map", map, tuple(MAPS))
         if isinstance(order, bool) or order not in (0, 1, 2, 3):
-            raise ValueError(f"'order' must be 0, 1, 2 or 3 (got {order!r})")
+            raise InvalidArgument("order", "must be 0, 1, 2 or 3", repr(order))
         self.order, self.cells = order, cells
         self.field = require_one_of("field", field, ("poisson", "ampere"))
         self.seed = seed

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch_geometric.data import Data
 
+from graphlandau.base.errors import InvalidArgument
 from graphlandau.base.validation import require_one_of
 from graphlandau.methods.kinetic_transport import Forced, KineticTransport
 
@@ -59,7 +60,7 @@ class Langevin(KineticTransport):
         """Force and field; a time step at which Euler-Maruyama is unstable is refused."""
         if dt is not None and self.noise == "euler_maruyama" and self.problem.epsilon * dt >= 2:
             limit = f"2 / epsilon = {2 / self.problem.epsilon:g}"
-            raise ValueError(f"'dt' must be below {limit} for Euler-Maruyama (got {dt:g})")
+            raise InvalidArgument("dt", f"must be below {limit} for Euler-Maruyama", f"{dt:g}")
         return super().evaluate(state, dt)
 
     def collide(self, state: Data, x: Tensor, v: Tensor, field: Tensor | None, dt: float) -> dict[str, Tensor]:

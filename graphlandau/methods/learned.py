@@ -12,6 +12,7 @@ from torch_geometric.data import Data
 
 from graphlandau import objectives
 from graphlandau.base import distributed
+from graphlandau.base.errors import InvalidArgument
 from graphlandau.base.validation import require_integer, require_positive
 from graphlandau.methods.transport import LandauTransport, model_field
 from graphlandau.nn.score import ScoreModel, Solvable, as_score_model
@@ -86,15 +87,15 @@ class LearnedTransport(LandauTransport):
             seed=seed,
         )
         if not isinstance(score, nn.Module):
-            raise ValueError(f"'score' must be a torch.nn.Module (got {type(score).__name__})")
+            raise InvalidArgument("score", "must be a torch.nn.Module", type(score).__name__)
         # Any module until prepare() gives it the calling convention of a score model.
         self.model = cast(ScoreModel, score)
         if not isinstance(hold_out, bool):
-            raise ValueError(f"'hold_out' must be true or false (got {hold_out!r})")
+            raise InvalidArgument("hold_out", "must be true or false", repr(hold_out))
         self.hold_out = hold_out
         self.learning_rate = require_positive("learning_rate", learning_rate)
         if not (schedule is None or isinstance(schedule, Schedule)):
-            raise ValueError(f"'schedule' must be a graphlandau.training.Schedule (got {schedule!r})")
+            raise InvalidArgument("schedule", "must be a graphlandau.training.Schedule", repr(schedule))
         self.schedule = schedule
         self.minibatch = None if minibatch is None else require_integer("minibatch", minibatch, minimum=2)
         self.initial_tolerance = require_positive("initial_tolerance", initial_tolerance)
@@ -130,7 +131,7 @@ class LearnedTransport(LandauTransport):
         """
         if n > MOST_COUPLED and self.log_det != "none":
             couples = f"for a score model that couples more than {MOST_COUPLED} particles"
-            raise ValueError(f"'log_det' must be 'none' {couples} (got {self.log_det!r})")
+            raise InvalidArgument("log_det", f"must be 'none' {couples}", repr(self.log_det))
 
     def _require_enough(self, n: int) -> None:
         """A graph of k neighbours needs more than k particles, in every minibatch."""
@@ -183,9 +184,10 @@ class LearnedTransport(LandauTransport):
         """
         super().require_score_field()
         if not getattr(self.model, "pointwise", True):
-            raise ValueError(
-                "'certificate' needs a score model in which the velocity of a particle decides its score alone "
-                f"(got {type(self.model).__name__}, which couples particles)"
+            raise InvalidArgument(
+                "certificate",
+                "needs a score model in which the velocity of a particle decides its score alone",
+                f"{type(self.model).__name__}, which couples particles",
             )
 
     def score_field(self, state: Data) -> Callable[[Tensor], tuple[Tensor, Tensor]]:

@@ -6,6 +6,7 @@ import torch
 from torch import nn
 from torch_geometric.data import Data
 
+from graphlandau.base.errors import InvalidArgument
 from graphlandau.base.validation import require_one_of
 from graphlandau.methods.controlled import ControlledTransport
 from graphlandau.methods.kinetic_transport import Forced
@@ -86,13 +87,13 @@ class PICJKO(ControlledTransport):
         )
         self.control_at = require_one_of("control_at", control_at, ("new", "old"))
         if control_at == "old" and map != "drift_kick":
-            raise ValueError(f"'map' must be 'drift_kick' for control_at 'old' (got {map!r})")
+            raise InvalidArgument("map", "must be 'drift_kick' for control_at 'old'", repr(map))
 
     def prepare(self, state: Data, problem: KineticProblem) -> None:
         """Refuse a problem without a field; the rest as every control."""
         if not problem.self_consistent:
-            raise ValueError(
-                f"'method' must be kinetic_jko for {problem.name}, which has no field of its own (got pic_jko)"
+            raise InvalidArgument(
+                "method", f"must be kinetic_jko for {problem.name}, which has no field of its own", "pic_jko"
             )
         super().prepare(state, problem)
 

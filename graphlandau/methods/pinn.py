@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch_geometric.data import Data
 
 from graphlandau.base import distributed
+from graphlandau.base.errors import InvalidArgument
 from graphlandau.base.validation import require_one_of
 from graphlandau.methods.method import Scored
 from graphlandau.methods.transport import LandauTransport, model_field, unchecked_state
@@ -109,11 +110,11 @@ class PINN(LandauTransport):
         super().__init__(integrator=integrator, batch_size=batch_size, log_det=log_det, backend=backend, seed=seed)
         self.transport = require_one_of("transport", transport, ("flow", "score"))
         if transport == "flow" and log_det == "linear":
-            raise ValueError("'log_det' must be 'exact' or 'none' with transport 'flow' (got 'linear')")
+            raise InvalidArgument("log_det", "must be 'exact' or 'none' with transport 'flow'", "'linear'")
         self.initial = require_one_of("initial", initial, ("exact", "penalty"))
         self.base = require_one_of("base", base, ("maxwellian", "none"))
         if self.initial == "penalty" and initial_weight == 0:
-            raise ValueError("'initial_weight' must be positive with initial 'penalty' (got 0)")
+            raise InvalidArgument("initial_weight", "must be positive with initial 'penalty'", "0")
         self.recipe = Recipe(
             iterations=iterations,
             training_particles=training_particles,
@@ -131,7 +132,7 @@ class PINN(LandauTransport):
         self.networks = {"flow": flow, "score": score}
         for name, network in self.networks.items():
             if not isinstance(network, nn.Module):
-                raise ValueError(f"'{name}' must be a torch.nn.Module (got {type(network).__name__})")
+                raise InvalidArgument(name, "must be a torch.nn.Module", type(network).__name__)
         self.folded = 0
         self.t_end: float | None = None
         self.workspace: Path | None = None
@@ -195,9 +196,10 @@ class PINN(LandauTransport):
         """
         super().require_score_field()
         if self.transport == "flow":
-            raise ValueError(
-                "'certificate' needs particles that the drift of their score moves: take --method.transport score (got "
-                "'flow'; what bounds its error is measured by graphlandau.diagnostics.certificates.certify_flow)"
+            raise InvalidArgument(
+                "certificate",
+                "needs particles that the drift of their score moves: take --method.transport score",
+                "'flow'; what bounds its error is measured by graphlandau.diagnostics.certificates.certify_flow",
             )
 
     def score_field(self, state: Data) -> Callable[[Tensor], tuple[Tensor, Tensor]]:
@@ -263,7 +265,9 @@ class PINN(LandauTransport):
         """
         t_end = float(tensors["t_end"])
         if t_end != self.pair.flow.t_end:
-            raise ValueError(f"'t_end' must be {t_end:g}, to which the flow was trained (got {self.pair.flow.t_end:g})")
+            raise InvalidArgument(
+                "t_end", f"must be {t_end:g}, to which the flow was trained", f"{self.pair.flow.t_end:g}"
+            )
         super().load_state_dict(tensors)
         for name, module in (("flow", self.pair.flow), ("score", self.pair.score)):
             start = f"{name}."

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch_geometric.data import Data
 
 from graphlandau import objectives
+from graphlandau.base.errors import InvalidArgument
 from graphlandau.base.validation import require_integer, require_one_of, require_positive
 from graphlandau.diagnostics import covariance
 from graphlandau.methods.learned import LearnedTransport, particles_of
@@ -109,7 +110,7 @@ class SBTM(LearnedTransport):
         self.steps = require_integer("steps", steps, minimum=1)
         self.max_steps = require_integer("max_steps", max_steps, minimum=1)
         if training == "adaptive" and self.max_steps < self.steps:
-            raise ValueError(f"'max_steps' must be at least steps = {self.steps} (got {self.max_steps})")
+            raise InvalidArgument("max_steps", f"must be at least steps = {self.steps}", self.max_steps)
         self.alpha = require_positive("alpha", alpha)
         self.probes = require_one_of("probes", probes, ("rademacher", "gaussian"))
 
@@ -123,8 +124,8 @@ class SBTM(LearnedTransport):
         most = n if self.minibatch is None else min(n, self.minibatch)
         if self.descent is not None and most > MOST_COUPLED and self.objective not in ("hutchinson", "denoising"):
             couples = f"for a score model that couples more than {MOST_COUPLED} particles"
-            raise ValueError(
-                f"'objective' must be 'hutchinson' or 'denoising' {couples} in a minibatch (got {self.objective!r})"
+            raise InvalidArgument(
+                "objective", f"must be 'hutchinson' or 'denoising' {couples} in a minibatch", repr(self.objective)
             )
 
     def score(self, state: Data) -> tuple[Tensor, Tensor | None]:

@@ -12,6 +12,7 @@ from scipy.optimize import minimize
 from torch import Tensor, nn
 from torch_geometric.data import Data
 
+from graphlandau.base.errors import NonFinite
 from graphlandau.graphs import RandomBatches
 from graphlandau.nn.conv import JKOAction, LandauDrift
 from graphlandau.nn.score import ClosedFormScore
@@ -164,9 +165,7 @@ class SpanSolver:
                     value = objective(lambda v: field.at(affine, coefficients, v)).double()
                     value = value + (features * weights.square()).sum()
                     (gradient,) = torch.autograd.grad(value, weights)
-                except ValueError as error:  # a flow that leaves the numbers: a layer refuses what is not finite
-                    if "must be finite" not in str(error):
-                        raise
+                except NonFinite:  # a flow that leaves the numbers: a layer refuses what is not finite
                     return OUT_OF_REACH, torch.zeros_like(weights)
             if not (bool(value.isfinite()) and bool(gradient.isfinite().all())):
                 return OUT_OF_REACH, torch.zeros_like(weights)

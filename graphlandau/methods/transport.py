@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch_geometric.data import Data
 
+from graphlandau.base.errors import InvalidArgument
 from graphlandau.base.validation import require_integer, require_one_of, require_positive
 from graphlandau.base.vectors import matvec
 from graphlandau.graphs import RandomBatches
@@ -72,8 +73,8 @@ class LandauTransport(Method[Problem, Scored]):
         self.generator = torch.Generator(device=state.v.device).manual_seed(self.seed)
         if self.batches is not None:
             if self.batches.size > state.v.size(0):
-                raise ValueError(
-                    f"'batch_size' must be at most the number of particles, {state.v.size(0)} (got {self.batches.size})"
+                raise InvalidArgument(
+                    "batch_size", f"must be at most the number of particles, {state.v.size(0)}", self.batches.size
                 )
             self.batches.generator = self.generator
 
@@ -104,9 +105,10 @@ class LandauTransport(Method[Problem, Scored]):
             ValueError: If the score is not known as a field.
         """
         if type(self).score_field is LandauTransport.score_field:
-            raise ValueError(
-                "'certificate' needs the score as a function of one particle's velocity "
-                f"(got {type(self).__name__}, which has no 'score_field')"
+            raise InvalidArgument(
+                "certificate",
+                "needs the score as a function of one particle's velocity",
+                f"{type(self).__name__}, which has no 'score_field'",
             )
 
     def score_field(self, state: Data) -> Callable[[Tensor], tuple[Tensor, Tensor]]:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch_geometric.data import Data
 
+from graphlandau.base.errors import InvalidArgument
 from graphlandau.methods.controlled import ControlledTransport
 from graphlandau.methods.kinetic_transport import Forced
 from graphlandau.objectives import ControlObjective
@@ -89,7 +90,7 @@ class VelocityMatching(ControlledTransport):
         """Prepare both fields."""
         if problem.d_x != problem.d:
             dimensions = f"{problem.d_x} of position, {problem.d} of velocity"
-            raise ValueError(f"'problem' must have as many dimensions of position as of velocity (got {dimensions})")
+            raise InvalidArgument("problem", "must have as many dimensions of position as of velocity", dimensions)
         super().prepare(state, problem)
         self.fit_x.prepare(state, self.generator)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from torch_geometric.data import Data
 
+from graphlandau.base.errors import InvalidArgument
 from graphlandau.methods.kinetic_transport import KineticTransport
 from graphlandau.problems import KineticProblem
 
@@ -32,5 +33,5 @@ class Vlasov(KineticTransport):
     def prepare(self, state: Data, problem: KineticProblem) -> None:
         """Take the force of a problem without collisions."""
         if problem.epsilon > 0:
-            raise ValueError(f"'epsilon' must be 0 for a method without collisions (got {problem.epsilon:g})")
+            raise InvalidArgument("epsilon", "must be 0 for a method without collisions", f"{problem.epsilon:g}")
         super().prepare(state, problem)

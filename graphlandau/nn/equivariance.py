@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from graphlandau.base.errors import InvalidArgument
 from graphlandau.base.validation import require_finite, require_integer, require_positive, require_velocities
 from graphlandau.nn.score import ScoreModel, Solvable
 
@@ -111,9 +112,10 @@ def require_equivariant(
     errors = equivariance_error(score, v, generator=generator, trials=trials)
     worst = max(errors, key=lambda symmetry: errors[symmetry])
     if errors[worst] > tolerance:
-        raise ValueError(
-            f"'score' must be equivariant (got a relative error of {errors[worst]:.2g} under {worst}s, "
-            f"tolerance {tolerance:.2g})"
+        raise InvalidArgument(
+            "score",
+            "must be equivariant",
+            f"a relative error of {errors[worst]:.2g} under {worst}s, tolerance {tolerance:.2g}",
         )
 
 
@@ -128,7 +130,7 @@ def _adapted(score: Score, v: Tensor) -> Tensor:
     s = score(v)
     if not isinstance(s, Tensor) or s.shape != v.shape:
         got = tuple(s.shape) if isinstance(s, Tensor) else type(s).__name__
-        raise ValueError(f"'score' must map {tuple(v.shape)} to {tuple(v.shape)} (got {got})")
+        raise InvalidArgument("score", f"must map {tuple(v.shape)} to {tuple(v.shape)}", got)
     return require_finite("score", s)
 
 

@@ -6,6 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from graphlandau.base.errors import InvalidArgument
 from graphlandau.base.validation import require_one_of, require_velocities
 from graphlandau.nn.time_interval import TimeInterval
 
@@ -122,5 +123,5 @@ class FlowMap(TimeInterval):
     def _time(self, v0: Tensor, t: float) -> Tensor:
         self.require_time(t)
         if require_velocities("v0", v0, min_particles=1).size(1) != self.d:
-            raise ValueError(f"'v0' must have shape (N, {self.d}) (got {tuple(v0.shape)})")
+            raise InvalidArgument("v0", f"must have shape (N, {self.d})", tuple(v0.shape))
         return torch.tensor(t, dtype=self.like.dtype, device=v0.device)

@@ -10,6 +10,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from graphlandau.base.errors import InvalidArgument
+
 __all__ = ["TimeField", "as_time_field"]
 
 
@@ -105,10 +107,10 @@ def as_time_field(module: nn.Module, d: int, name: str = "score") -> TimeField:
 Linear.forward() takes 2 positional arguments but 3 were given)
     """
     if not isinstance(module, nn.Module):
-        raise ValueError(f"'{name}' must be a torch.nn.Module (got {type(module).__name__})")
+        raise InvalidArgument(name, "must be a torch.nn.Module", type(module).__name__)
     kind, own = type(module).__name__, isinstance(module, TimeField)
     if own and getattr(module, "d", None) != d:
-        raise ValueError(f"'{name}' must have d = {d} (got a {kind} with d = {getattr(module, 'd', None)})")
+        raise InvalidArgument(name, f"must have d = {d}", f"a {kind} with d = {getattr(module, 'd', None)}")
     field = module if isinstance(module, TimeField) else _ModuleField(module, d)
     like = next((x for x in [*module.parameters(), *module.buffers()] if x.is_floating_point()), torch.empty(0))
     generator = torch.Generator().manual_seed(0)

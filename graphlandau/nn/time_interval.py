@@ -6,6 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from graphlandau.base.errors import InvalidArgument
 from graphlandau.base.validation import require_integer, require_number, require_positive
 from graphlandau.nn.time_field import TimeField, as_time_field
 
@@ -40,7 +41,7 @@ class TimeInterval(nn.Module):
         self.d = require_integer("d", d, minimum=2)
         self.t_start, self.t_end = require_number("t_start", t_start), require_number("t_end", t_end)
         if self.t_end <= self.t_start:
-            raise ValueError(f"'t_end' must be after t_start = {self.t_start:g} (got {self.t_end:g})")
+            raise InvalidArgument("t_end", f"must be after t_start = {self.t_start:g}", f"{self.t_end:g}")
         self.network: TimeField = as_time_field(network, d, name)
         self.register_buffer("mean", torch.zeros(d, dtype=torch.float64))
         self.register_buffer("scale", torch.ones((), dtype=torch.float64))
@@ -73,5 +74,5 @@ class TimeInterval(nn.Module):
         slack = 1e-9 * (self.t_end - self.t_start)
         if not self.t_start - slack <= require_number("t", t) <= self.t_end + slack:
             interval = f"[{self.t_start:g}, {self.t_end:g}]"
-            raise ValueError(f"'t' must be in {interval}, the times the {self.name} was built for (got {t:g})")
+            raise InvalidArgument("t", f"must be in {interval}, the times the {self.name} was built for", f"{t:g}")
         return t

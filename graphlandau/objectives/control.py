@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from graphlandau.base.errors import InvalidArgument
 from graphlandau.base.validation import require_number, require_one_of, require_positive, require_velocities
 
 __all__ = ["ControlObjective", "ExtraTerm", "log_determinant"]
@@ -93,7 +94,7 @@ class ControlObjective:
         self.tau = None if tau is None else require_positive("tau", tau)
         self.extra = extra
         if tau is not None and kappa < 0:
-            raise ValueError(f"'kappa' must be at least 0 with an exact determinant (got {kappa})")
+            raise InvalidArgument("kappa", "must be at least 0 with an exact determinant", kappa)
 
     @classmethod
     def split(
@@ -154,7 +155,7 @@ class ControlObjective:
         require_velocities("v", v, min_particles=1)
         require_velocities("x", x, min_particles=1)
         if x.size(0) != v.size(0) or x.size(1) > v.size(1):
-            raise ValueError(f"'x' must have shape ({v.size(0)}, d_x) with d_x <= {v.size(1)} (got {tuple(x.shape)})")
+            raise InvalidArgument("x", f"must have shape ({v.size(0)}, d_x) with d_x <= {v.size(1)}", tuple(x.shape))
         b = v.clone()
         b[:, : x.size(1)] -= dt * potential.gradient(x)
         extra = _NextPotential(potential, x + dt * b[:, : x.size(1)], dt, epsilon)
@@ -243,7 +244,7 @@ def determinant_excess(jacobian: Tensor, tau: float) -> Tensor:
 def _step(dt: float, epsilon: float, temperature: float, log_det: str) -> tuple[float, float, float, float | None]:
     require_number("epsilon", epsilon)
     if epsilon < 0:
-        raise ValueError(f"'epsilon' must be at least 0 (got {epsilon})")
+        raise InvalidArgument("epsilon", "must be at least 0", epsilon)
     exact = require_one_of("log_det", log_det, ("exact", "trace")) == "exact"
     dt = require_positive("dt", dt)
     return dt, float(epsilon), require_positive("temperature", temperature), dt if exact else None

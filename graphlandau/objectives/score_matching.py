@@ -17,6 +17,7 @@ from torch_geometric.data import Data
 
 from graphlandau.base import distributed
 from graphlandau.base.chunks import over_chunks
+from graphlandau.base.errors import InvalidArgument
 from graphlandau.base.validation import require_one_of, require_positive
 from graphlandau.nn.score import ScoreModel
 
@@ -32,7 +33,7 @@ def explicit(model: ScoreModel, state: Data, target: Float[Tensor, "N d"]) -> Fl
     Reference: Huang and Wang, arXiv:2409.12296, Eq. (24).
     """
     if target.shape != state.v.shape:
-        raise ValueError(f"'target' must have shape {tuple(state.v.shape)} (got {tuple(target.shape)})")
+        raise InvalidArgument("target", f"must have shape {tuple(state.v.shape)}", tuple(target.shape))
 
     def square(v: Tensor, target: Tensor) -> Tensor:
         return (model(v) - target).square().sum(-1)
@@ -145,7 +146,7 @@ def collision_weighted(
     v = state.v
     for name, x, shape in (("diffusion", diffusion, (*v.shape, v.size(1))), ("divergence", divergence, v.shape)):
         if x.shape != torch.Size(shape):
-            raise ValueError(f"'{name}' must have shape {tuple(shape)} (got {tuple(x.shape)})")
+            raise InvalidArgument(name, f"must have shape {tuple(shape)}", tuple(x.shape))
 
     def loss(v: Tensor, diffusion: Tensor, divergence: Tensor) -> Tensor:
         s, jacobian = model.value_and_jacobian(v)

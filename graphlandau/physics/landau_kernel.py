@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from graphlandau.base.errors import InvalidArgument
 from graphlandau.base.validation import require_positive
 from graphlandau.base.vectors import dot
 
@@ -56,9 +57,9 @@ class LandauKernel:
 
     def __post_init__(self) -> None:
         if isinstance(self.gamma, bool) or not isinstance(self.gamma, int | float):
-            raise ValueError(f"'gamma' must be a number in [-4, 1] (got {self.gamma!r})")
+            raise InvalidArgument("gamma", "must be a number in [-4, 1]", repr(self.gamma))
         if not (math.isfinite(self.gamma) and -4 <= self.gamma <= 1):
-            raise ValueError(f"'gamma' must be in [-4, 1] (got {self.gamma})")
+            raise InvalidArgument("gamma", "must be in [-4, 1]", self.gamma)
         require_positive("strength", self.strength)
         if self.eps is not None:
             require_positive("eps", self.eps)

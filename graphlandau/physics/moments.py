@@ -6,6 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from graphlandau.base.errors import InvalidArgument
 from graphlandau.base.validation import require_integer, require_velocities, require_weight
 
 __all__ = ["average", "covariance", "energy", "fourth_moment", "inner", "mass", "momentum"]
@@ -44,7 +45,7 @@ def mass(weight: Float[Tensor, " N"] | None, n: int) -> float:
     if weight is None:
         return 1.0
     if weight.shape != (n,):
-        raise ValueError(f"'weight' must have shape ({n},) (got {tuple(weight.shape)})")
+        raise InvalidArgument("weight", f"must have shape ({n},)", tuple(weight.shape))
     return float(weight.sum())
 
 

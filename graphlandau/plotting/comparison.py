@@ -12,6 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from graphlandau.base.errors import InvalidArgument
 from graphlandau.plotting.covariance import exact_covariance
 from graphlandau.plotting.entropy import exact_dissipation, exact_entropy
 from graphlandau.plotting.kinetic.relaxation import DRIFT_ERROR, exact_free_energy, exact_kl, honest_scale
@@ -161,7 +162,7 @@ def figure(runs: Mapping[str, RunRecord], title: str) -> Figure:
     """
     most = len(_LINES) * len(PALETTE)
     if len(runs) > most:
-        raise ValueError(f"'run_dir' must be at most {most} runs, the lines that can be told apart (got {len(runs)})")
+        raise InvalidArgument("run_dir", f"must be at most {most} runs, the lines that can be told apart", len(runs))
     found = [
         n for n, panel in panels_of(runs).items() if any(_curve(run, n, panel) is not None for run in runs.values())
     ]

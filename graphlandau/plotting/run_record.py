@@ -16,6 +16,7 @@ import yaml
 from jsonargparse import ArgumentParser
 from torch import Tensor
 
+from graphlandau.base.errors import InvalidArgument
 from graphlandau.problems import InitialValueProblem, KineticProblem
 
 __all__ = ["RunRecord", "Snapshot"]
@@ -84,7 +85,7 @@ class RunRecord:
         text = (self.path / "metrics.csv").read_text(encoding="utf-8")
         rows = list(csv.reader(text[: text.rfind("\n") + 1].splitlines()))
         if len(rows) < 2:
-            raise ValueError(f"'run_dir' must hold at least one row of metrics (got none in {self.path})")
+            raise InvalidArgument("run_dir", "must hold at least one row of metrics", f"none in {self.path}")
         columns = np.array([[float(field or "nan") for field in row] for row in rows[1:]]).T
         return dict(zip(rows[0], columns, strict=True))
 
@@ -110,7 +111,7 @@ class RunRecord:
         with self._open() as file:
             groups = sorted(name for name in file if isinstance(file[name], h5py.Group))
         if not groups:
-            raise ValueError(f"'run_dir' must hold at least one snapshot (got none in {self.path})")
+            raise InvalidArgument("run_dir", "must hold at least one snapshot", f"none in {self.path}")
         return groups
 
     @cached_property

@@ -9,6 +9,7 @@ from jaxtyping import Float
 from scipy.integrate import quad
 from torch import Tensor
 
+from graphlandau.base.errors import InvalidArgument
 from graphlandau.base.validation import require_dimension, require_integer, require_number, require_positive
 from graphlandau.problems.densities.density import Density
 from graphlandau.problems.problem import Problem
@@ -51,7 +52,7 @@ class BKWDensity(Density):
         self.K = require_positive("K", K)
         # A start time computed in floating point may land a rounding error below the smallest K.
         if not d / (d + 2) - 1e-12 <= K <= 1:
-            raise ValueError(f"'K' must be in [{d}/{d + 2}, 1] (got {K})")
+            raise InvalidArgument("K", f"must be in [{d}/{d + 2}, 1]", K)
         self.P = max(0.0, ((d + 2) * K - d) / (2 * K))
         self.Q = (1 - K) / (2 * K**2)
 
@@ -186,7 +187,7 @@ class BKW(Problem):
         t_end: float | None = None,
     ) -> None:
         if d not in (2, 3):
-            raise ValueError(f"'d' must be 2 or 3 for BKW (got {d!r})")
+            raise InvalidArgument("d", "must be 2 or 3 for BKW", repr(d))
         strength = (1 / 16 if d == 2 else 1 / 24) if strength is None else require_positive("strength", strength)
         t_start = (0.0 if d == 2 else 5.5) if t_start is None else require_number("t_start", t_start)
         t_end = (5.0 if d == 2 else 6.0) if t_end is None else t_end
@@ -235,5 +236,5 @@ class BKW(Problem):
         t = require_number(name, t)
         if t < self._t_first - 1e-12 / self._rate:
             reason = "before it the BKW density is negative at the origin"
-            raise ValueError(f"'{name}' must be at least {self._t_first:.6g}: {reason} (got {t:g})")
+            raise InvalidArgument(name, f"must be at least {self._t_first:.6g}: {reason}", f"{t:g}")
         return 1 - self._c * math.exp(-self._rate * t)

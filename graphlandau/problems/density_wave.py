@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import Literal
 
+from graphlandau.base.errors import InvalidArgument
 from graphlandau.base.validation import require_positive
 from graphlandau.problems.densities.marginals import Marginal, Ripple
 from graphlandau.problems.densities.phase_density import PhaseProduct
@@ -51,7 +52,7 @@ class DensityWave(KineticProblem):
         particles: int,
     ) -> None:
         if k is None and length is None:
-            raise ValueError("'k' or 'length' must be given (got neither)")
+            raise InvalidArgument("k", "or 'length' must be given", "neither")
         if length is not None:
             self.length = require_positive("length", length)
             self.k = 2 * math.pi / self.length if k is None else require_positive("k", k)

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from graphlandau.base.errors import InvalidArgument
 from graphlandau.base.validation import require_integer, require_number, require_positive
 
 __all__ = ["InitialValueProblem"]
@@ -35,7 +36,7 @@ class InitialValueProblem(ABC):
         self.t_start = require_number("t_start", t_start)
         self.t_end = require_number("t_end", t_end)
         if self.t_end <= self.t_start:
-            raise ValueError(f"'t_end' must be after t_start = {self.t_start:g} (got {self.t_end:g})")
+            raise InvalidArgument("t_end", f"must be after t_start = {self.t_start:g}", f"{self.t_end:g}")
         self.dt = require_positive("dt", dt)
         self.particles = require_integer("particles", particles, minimum=2)
 

@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from graphlandau.base.errors import InvalidArgument
 from graphlandau.base.validation import require_integer, require_number, require_one_of, require_positive
 from graphlandau.fields import Potential, RippledWell
 from graphlandau.problems.densities.marginals import Boltzmann, NormalMixture
@@ -102,29 +103,31 @@ class KineticProblem(InitialValueProblem):
         t_start: float = 0.0,
     ) -> None:
         if not isinstance(initial, PhaseDensity):
-            raise ValueError(f"'initial' must be a PhaseDensity (got {type(initial).__name__})")
+            raise InvalidArgument("initial", "must be a PhaseDensity", type(initial).__name__)
         super().__init__(d=initial.d, t_start=t_start, t_end=t_end, dt=dt, particles=particles)
         self.initial, self.d_x = initial, initial.d_x
         self.epsilon = require_number("epsilon", epsilon)
         if self.epsilon < 0:
-            raise ValueError(f"'epsilon' must not be negative (got {epsilon:g})")
+            raise InvalidArgument("epsilon", "must not be negative", f"{epsilon:g}")
         self.temperature = require_positive("temperature", temperature)
         self.mass = require_positive("mass", mass)
         self.lengths = None if lengths is None else tuple(require_positive("lengths", length) for length in lengths)
         if (self.lengths or (None,) * self.d_x) != initial.periods:
-            raise ValueError(f"'lengths' must be the periods {initial.periods} of 'initial' (got {self.lengths})")
+            raise InvalidArgument("lengths", f"must be the periods {initial.periods} of 'initial'", self.lengths)
         self.potential = potential
         if potential is not None:
             _require_potential(potential, self.d_x, self.lengths)
         self.mode = require_integer("mode", mode, minimum=1)
         if not isinstance(self_consistent, bool):
-            raise ValueError(f"'self_consistent' must be true or false (got {self_consistent!r})")
+            raise InvalidArgument("self_consistent", "must be true or false", repr(self_consistent))
         self.self_consistent = self_consistent
         self.cells = None if cells is None else require_integer("cells", cells, minimum=4)
         if self_consistent and (self.lengths is None or self.cells is None):
-            raise ValueError(f"'self_consistent' must come with lengths and cells (got {self.lengths}, {self.cells})")
+            raise InvalidArgument(
+                "self_consistent", "must come with lengths and cells", f"{self.lengths}, {self.cells}"
+            )
         if self.cells is not None and 2 * self.mode >= self.cells:
-            raise ValueError(f"'cells' must be more than twice the mode {self.mode} (got {self.cells})")
+            raise InvalidArgument("cells", f"must be more than twice the mode {self.mode}", self.cells)
         require_one_of("loading", loading, LOADINGS)
         self.loading: Literal["random", "quiet"] = loading
 
@@ -232,15 +235,15 @@ class KineticProblem(InitialValueProblem):
 def _require_potential(potential: Potential, d_x: int, lengths: tuple[float, ...] | None) -> None:
     """Refuse what is no potential, or is not periodic on the box."""
     if not isinstance(potential, Potential):
-        raise ValueError(f"'potential' must be a Potential (got {type(potential).__name__})")
+        raise InvalidArgument("potential", "must be a Potential", type(potential).__name__)
     shape = tuple(potential.value(torch.zeros(3, d_x, dtype=torch.float64)).shape)
     if shape != (3,):
-        raise ValueError(f"'potential' must map (N, {d_x}) to (N,) (got {shape} for (3, {d_x}))")
+        raise InvalidArgument("potential", f"must map (N, {d_x}) to (N,)", f"{shape} for (3, {d_x})")
     if lengths is None:
         return
     if isinstance(potential, RippledWell):
         if potential.stiffness != 0:
-            raise ValueError(f"'potential' must have no stiffness in a periodic box (got {potential.stiffness:g})")
+            raise InvalidArgument("potential", "must have no stiffness in a periodic box", f"{potential.stiffness:g}")
         for length in lengths if potential.amplitude != 0 else ():
             require_fitting("potential", potential.wavenumber, length)
         return
@@ -250,6 +253,6 @@ def _require_potential(potential: Potential, d_x: int, lengths: tuple[float, ...
     for a, length in enumerate(lengths):
         change = float((potential.value(x + sides * (torch.arange(len(lengths)) == a)) - value).abs().max())
         if change > 1e-8 * (1 + float(value.abs().max())):
-            raise ValueError(
-                f"'potential' must have period {length:g} along direction {a} (got a change of {change:g})"
+            raise InvalidArgument(
+                "potential", f"must have period {length:g} along direction {a}", f"a change of {change:g}"
             )

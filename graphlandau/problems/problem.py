@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from graphlandau.base.errors import InvalidArgument
 from graphlandau.base.validation import require_finite, require_integer, require_positive
 from graphlandau.physics.landau_kernel import LandauKernel
 from graphlandau.problems.densities.density import Density, Gaussian
@@ -81,7 +82,7 @@ class Problem(InitialValueProblem):
         bandwidth: float = 0.15,
     ) -> None:
         if not isinstance(initial, Density):
-            raise ValueError(f"'initial' must be a Density (got {type(initial).__name__})")
+            raise InvalidArgument("initial", "must be a Density", type(initial).__name__)
         self.kernel = LandauKernel(gamma=gamma, strength=strength)
         d = require_integer("d", initial.d, minimum=2)
         super().__init__(d=d, t_start=t_start, t_end=t_end, dt=dt, particles=particles)
@@ -138,7 +139,7 @@ class Problem(InitialValueProblem):
         have C = 1 and zero mean; Galilean invariance gives the rest.
         """
         if initial is not None and initial.shape != (self.d, self.d):
-            raise ValueError(f"'initial' must have shape ({self.d}, {self.d}) (got {tuple(initial.shape)})")
+            raise InvalidArgument("initial", f"must have shape ({self.d}, {self.d})", tuple(initial.shape))
         sigma = self.initial.covariance if initial is None else require_finite("initial", initial)
         if self.gamma != 0 or sigma is None:
             return None
@@ -185,7 +186,7 @@ class Problem(InitialValueProblem):
         density = self.density(t)
         if density is None:
             known = f"{self.t_start:g}, the only time at which the density of {self.name} is known exactly"
-            raise ValueError(f"'t' must be {known} (got {t:g})")
+            raise InvalidArgument("t", f"must be {known}", f"{t:g}")
         return density
 
     def __repr__(self) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+from graphlandau.base.errors import InvalidArgument
 from graphlandau.base.validation import require_positive
 
 __all__ = ["require_fitting"]
@@ -27,5 +28,5 @@ def require_fitting(name: str, k: float, length: float) -> int:
     mode = max(1, round(modes))
     if abs(modes - mode) > _TOLERANCE:
         nearest = f"the nearest is {mode * fundamental:.7g}"
-        raise ValueError(f"'{name}' must be a multiple of 2 pi / length = {fundamental:.7g} (got {k:g}; {nearest})")
+        raise InvalidArgument(name, f"must be a multiple of 2 pi / length = {fundamental:.7g}", f"{k:g}; {nearest}")
     return mode

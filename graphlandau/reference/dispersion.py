@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Complex
 from scipy.special import wofz
 
+from graphlandau.base.errors import InvalidArgument
 from graphlandau.base.validation import require_positive
 
 __all__ = ["dielectric", "dominant_root", "plasma_dispersion", "roots"]
@@ -175,10 +176,10 @@ def _checked(
 ) -> tuple[float, np.ndarray, np.ndarray, np.ndarray, float]:
     if not len(weights) == len(means) == len(deviations) >= 1:
         got = f"{len(weights)} weights, {len(means)} means, {len(deviations)} deviations"
-        raise ValueError(f"'weights', 'means' and 'deviations' must be of one length, at least 1 (got {got})")
+        raise InvalidArgument("weights', 'means", "and 'deviations' must be of one length, at least 1", got)
     p = np.array([require_positive("weights", weight) for weight in weights])
     if abs(p.sum() - 1) > 1e-9:
-        raise ValueError(f"'weights' must have sum 1 (got {p.sum():g})")
+        raise InvalidArgument("weights", "must have sum 1", f"{p.sum():g}")
     sigma = np.array([require_positive("deviations", deviation) for deviation in deviations])
     return require_positive("k", k), p, np.array(means, dtype=float), sigma, require_positive("density", density)
 

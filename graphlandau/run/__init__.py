@@ -1,5 +1,6 @@
 """A run: the time loop, what watches it, and the folder that it leaves."""
 
-from graphlandau.run.simulation import DivergedError, Result, Simulation
+from graphlandau.base.errors import Diverged
+from graphlandau.run.simulation import Result, Simulation
 
-__all__ = ["DivergedError", "Result", "Simulation"]
+__all__ = ["Diverged", "Result", "Simulation"]

@@ -17,6 +17,7 @@ from torch import Tensor
 
 import graphlandau
 from graphlandau.base import distributed
+from graphlandau.base.errors import InvalidArgument
 from graphlandau.base.files import replace_durably, write_atomically
 
 try:
@@ -77,12 +78,13 @@ class RunFolder:
     def _claim(self, config: str) -> None:
         try:
             if self.config.exists():
-                raise ValueError(
-                    f"'out' must be a new or empty folder (got {self.path}, which holds another run; "
-                    f"to continue that one: graphlandau run --resume {self.path})"
+                raise InvalidArgument(
+                    "out",
+                    "must be a new or empty folder",
+                    f"{self.path}, which holds another run; to continue that one: graphlandau run --resume {self.path}",
                 )
             if self.path.is_dir() and any(not entry.name.endswith(".tmp") for entry in self.path.iterdir()):
-                raise ValueError(f"'out' must be a new or empty folder (got {self.path}, which is not empty)")
+                raise InvalidArgument("out", "must be a new or empty folder", f"{self.path}, which is not empty")
             for missing in reversed([p for p in (self.path, *self.path.parents) if not p.exists()]):
                 missing.mkdir()
                 self._created.append(missing)
@@ -90,7 +92,7 @@ class RunFolder:
             write_atomically(self.config, config.encode())
         except OSError as error:
             self.discard()
-            raise ValueError(f"'out' must be a writable folder (got {self.path}: {error.strerror})") from error
+            raise InvalidArgument("out", "must be a writable folder", f"{self.path}: {error.strerror}") from error
 
     @classmethod
     def open(cls, path: str | Path) -> RunFolder:
@@ -105,9 +107,9 @@ class RunFolder:
 
     def _take_up(self) -> None:
         if not self.config.is_file():
-            raise ValueError(f"'resume' must be the folder of a run (got {self.path}, which has no config.yaml)")
+            raise InvalidArgument("resume", "must be the folder of a run", f"{self.path}, which has no config.yaml")
         if not os.access(self.path, os.W_OK):
-            raise ValueError(f"'resume' must be a writable folder (got {self.path})")
+            raise InvalidArgument("resume", "must be a writable folder", self.path)
         self._acquire()
 
     @_first_only

@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from graphlandau.base.errors import InvalidArgument
 from graphlandau.base.validation import require_integer
 from graphlandau.diagnostics import (
     gaussian_kde,
@@ -120,7 +121,7 @@ def density_error(problem: Problem, v: Float[Tensor, "N d"], t: float, grid: tup
     """
     grid, density = problem.grid if grid is None else grid, problem.density(t)
     if grid is None or density is None:
-        raise ValueError(f"'problem' must have a known density and a grid (got {problem.name} at t = {t:g})")
+        raise InvalidArgument("problem", "must have a known density and a grid", f"{problem.name} at t = {t:g}")
     axes = grid_axes(*grid, problem.d)
     exact = density.log_prob(grid_points(axes)).exp().reshape([axis.numel() for axis in axes])
     return float(relative_l2_error(gaussian_kde(v.double().cpu(), axes, problem.bandwidth), exact))

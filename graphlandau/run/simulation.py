@@ -16,6 +16,7 @@ from torch import Tensor
 from torch_geometric.data import Data
 
 from graphlandau.base import distributed
+from graphlandau.base.errors import Diverged, InvalidArgument, NonFinite
 from graphlandau.base.state import particle_state
 from graphlandau.base.validation import all_finite, require_integer, require_number, require_positive
 from graphlandau.methods.method import FrameT, Method, ProblemT
@@ -29,11 +30,7 @@ from graphlandau.run.summary import class_names, machine_facts, summarise
 
 log = logging.getLogger(__name__)
 
-__all__ = ["DivergedError", "Result", "Simulation", "count_steps", "require_device", "require_seed"]
-
-
-class DivergedError(ArithmeticError):
-    """A quantity became infinite or not a number, or a solve failed; the message says which and when."""
+__all__ = ["Result", "Simulation", "count_steps", "require_device", "require_seed"]
 
 
 @dataclass(frozen=True)
@@ -107,7 +104,7 @@ class Simulation(Generic[ProblemT, FrameT]):
     ) -> None:
         if not isinstance(problem, method.solves):
             what = f"a problem of the class {method.solves.__name__} for {type(method).__name__}"
-            raise ValueError(f"'problem' must be {what} (got {problem!r})")
+            raise InvalidArgument("problem", f"must be {what}", repr(problem))
         self.problem, self.method = problem, method
         self.particles = require_integer("particles", problem.particles if particles is None else particles, minimum=2)
         _require_work_for_all(self.particles, method)
@@ -117,7 +114,7 @@ class Simulation(Generic[ProblemT, FrameT]):
         self.seed = require_seed(seed)
         self.device, self.dtype = require_device(device), dtype
         if dtype not in (torch.float32, torch.float64):
-            raise ValueError(f"'dtype' must be torch.float32 or torch.float64 (got {dtype})")
+            raise InvalidArgument("dtype", "must be torch.float32 or torch.float64", dtype)
         intervals = min(require_integer("snapshots", snapshots, minimum=2) - 1, self.steps)
         self.snapshot_steps = {round(k * self.steps / intervals) for k in range(intervals + 1)}
         self.metrics_every = require_integer("metrics_every", metrics_every, minimum=1)
@@ -147,7 +144,7 @@ class Simulation(Generic[ProblemT, FrameT]):
         """Run to the last step, from the checkpoint of the folder if it has one.
 
         Raises:
-            DivergedError: If particles, score or drift become non-finite; the last checkpoint stays as it is.
+            Diverged: If particles, score or drift become non-finite; the last checkpoint stays as it is.
             MemoryError: If there is not enough memory.
         """
         self._clock = time.perf_counter()
@@ -236,13 +233,10 @@ class Simulation(Generic[ProblemT, FrameT]):
         """Say at which step a layer met non-finite numbers, or a linear solve failed."""
         try:
             yield
-        except ValueError as error:
-            found = re.match(r"'(\w+)' must be finite", str(error))
-            if not found:
-                raise
-            raise DivergedError(f"'{found.group(1)}' became non-finite {self._where()}") from error
+        except NonFinite as error:
+            raise Diverged(f"'{error.argument}' became non-finite {self._where()}") from error
         except (ArithmeticError, torch.linalg.LinAlgError) as error:  # pyright: ignore[reportPrivateImportUsage]
-            raise DivergedError(f"the run failed {self._where()}: {error}") from error
+            raise Diverged(f"the run failed {self._where()}: {error}") from error
 
     @contextmanager
     def _particles_named(self, state: Data) -> Iterator[None]:
@@ -250,9 +244,8 @@ class Simulation(Generic[ProblemT, FrameT]):
         try:
             yield
         except ValueError as error:
-            found = re.match(r"'(\w+)' must (be finite)?", str(error))
-            option = found and (found.group(2) or found.group(1) not in {"s", *state.keys()})
-            if self.step or self.rows or option:
+            particles = not isinstance(error, InvalidArgument) or error.argument in {"s", *state.keys()}
+            if self.step or self.rows or isinstance(error, NonFinite) or not particles:
                 raise
             hint = "more --particles may be needed"
             raise ValueError(f"the initial particles cannot be used: {error}; {hint}") from error
@@ -281,7 +274,7 @@ class Simulation(Generic[ProblemT, FrameT]):
         for name, tensor in tensors.items():
             if tensor.is_floating_point() and not all_finite(tensor):
                 bad = int((~torch.isfinite(tensor)).sum())
-                raise DivergedError(f"'{name}' became non-finite {self._where()}: {bad} of {tensor.numel()} entries")
+                raise Diverged(f"'{name}' became non-finite {self._where()}: {bad} of {tensor.numel()} entries")
 
     def _where(self) -> str:
         return f"at step {self.step} of {self.steps} (t = {self.t:g})"
@@ -292,11 +285,11 @@ class Simulation(Generic[ProblemT, FrameT]):
         now, before = str(self.dtype).removeprefix("torch."), checkpoint.record["dtype"]
         if now != before:
             where = f"in which the checkpoint of {self.folder.path} is written"
-            raise ValueError(f"'dtype' must be {before}, {where} (got {now})")
+            raise InvalidArgument("dtype", f"must be {before}, {where}", now)
         found = tuple(checkpoint.tensors["state.v"].shape)
         if found != (self.particles, self.problem.d) or checkpoint.record["step"] > self.steps:
             at = f"{found} particles at step {checkpoint.record['step']}"
-            raise ValueError(f"'folder' must hold a checkpoint of this run (got {self.folder.path}, with {at})")
+            raise InvalidArgument("folder", "must hold a checkpoint of this run", f"{self.folder.path}, with {at}")
         checkpoint.apply(self)
         log.info("continuing from step %d of %d", self.step, self.steps)
         self.folder.rewind(self.step)
@@ -323,24 +316,24 @@ def _has_mesh(problem: InitialValueProblem, method: Method) -> bool:
 def _require_work_for_all(particles: int, method: Method) -> None:
     count = distributed.world()
     if count > particles:
-        raise ValueError(f"'particles' must be at least {count}, one for each process (got {particles})")
+        raise InvalidArgument("particles", f"must be at least {count}, one for each process", particles)
     batches = getattr(method, "batches", None)
     if batches is not None and count > particles // batches.size > 0:
         most = f"at most {particles // count}, so that each of {count} processes has a block"
-        raise ValueError(f"'batch_size' must be {most} (got {batches.size})")
+        raise InvalidArgument("batch_size", f"must be {most}", batches.size)
 
 
 def require_seed(seed: int) -> int:
     """Return ``seed``; raise ``ValueError`` unless it is an integer in [0, 2**63), as torch's generators take."""
     if require_integer("seed", seed, minimum=0) >= 2**63:
-        raise ValueError(f"'seed' must be an integer in [0, 2**63) (got {seed})")
+        raise InvalidArgument("seed", "must be an integer in [0, 2**63)", seed)
     return seed
 
 
 def require_device(device: str | torch.device) -> torch.device:
     """Return the device; raise ``ValueError`` unless it is a CPU or CUDA device."""
     if not re.fullmatch(r"cpu|cuda(:\d+)?", str(device)):
-        raise ValueError(f"'device' must be cpu, cuda or cuda:N (got {str(device)!r})")
+        raise InvalidArgument("device", "must be cpu, cuda or cuda:N", repr(str(device)))
     return torch.device(device)
 
 
@@ -356,9 +349,9 @@ def count_steps(t_start: float, t_end: float, dt: float) -> int:
     """
     interval = require_number("t_end", t_end) - t_start
     if interval <= 0:
-        raise ValueError(f"'t_end' must be after the start time {t_start:g} (got {t_end:g})")
+        raise InvalidArgument("t_end", f"must be after the start time {t_start:g}", f"{t_end:g}")
     steps = max(1, round(interval / dt))
     if abs(steps * dt - interval) > 1e-9 * interval:
         nearest = f"the nearest that does is {interval / steps:.12g}"
-        raise ValueError(f"'dt' must divide t_end - t_start = {interval:.12g} (got {dt:g}; {nearest})")
+        raise InvalidArgument("dt", f"must divide t_end - t_start = {interval:.12g}", f"{dt:g}; {nearest}")
     return steps

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch_geometric.data import Data
 
+from graphlandau.base.errors import InvalidArgument
 from graphlandau.base.validation import require_integer, require_positive
 from graphlandau.nn.control import SpanControl, as_control_model
 from graphlandau.objectives import ControlObjective
@@ -40,12 +41,12 @@ class ControlFit:
         minibatch: int | None,
     ) -> None:
         if not isinstance(control, nn.Module):
-            raise ValueError(f"'control' must be a torch.nn.Module (got {type(control).__name__})")
+            raise InvalidArgument("control", "must be a torch.nn.Module", type(control).__name__)
         self.control = control
         self.steps = require_integer("steps", steps, minimum=1)
         self.initial_steps = require_integer("initial_steps", initial_steps, minimum=1)
         if not isinstance(warm_start, bool):
-            raise ValueError(f"'warm_start' must be true or false (got {warm_start!r})")
+            raise InvalidArgument("warm_start", "must be true or false", repr(warm_start))
         self.warm_start = warm_start
         self.learning_rate = require_positive("learning_rate", learning_rate)
         self.minibatch = None if minibatch is None else require_integer("minibatch", minibatch, minimum=2)

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch_geometric.data import Data
 
 from graphlandau.base import distributed
+from graphlandau.base.errors import InvalidArgument
 
 __all__ = ["Descent", "load_optimiser_state", "optimiser_state", "subset"]
 
@@ -47,7 +48,7 @@ class Descent:
             ValueError: If ``factor`` is negative or not finite.
         """
         if not 0 <= factor < float("inf"):
-            raise ValueError(f"'schedule' must return finite factors of at least 0 (got {factor})")
+            raise InvalidArgument("schedule", "must return finite factors of at least 0", factor)
         for group in self.optimiser.param_groups:
             group["lr"] = factor * self.learning_rate
 

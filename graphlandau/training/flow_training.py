@@ -16,6 +16,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from graphlandau.base import distributed
+from graphlandau.base.errors import InvalidArgument, NonFinite
 from graphlandau.base.tables import write_csv
 from graphlandau.base.validation import require_integer, require_number, require_one_of, require_positive
 from graphlandau.nn.conv import LandauDrift
@@ -94,11 +95,11 @@ class Recipe:
         require_one_of("decay", self.decay, ("cosine", "none"))
         require_positive("score_weight", self.score_weight)
         if require_number("initial_weight", self.initial_weight) < 0:
-            raise ValueError(f"'initial_weight' must not be negative (got {self.initial_weight:g})")
+            raise InvalidArgument("initial_weight", "must not be negative", f"{self.initial_weight:g}")
         require_one_of("divergence", self.divergence, ("exact", "hutchinson"))
         for name in ("drift_is_target", "score_moves_flow"):
             if not isinstance(getattr(self, name), bool):
-                raise ValueError(f"'{name}' must be true or false (got {getattr(self, name)!r})")
+                raise InvalidArgument(name, "must be true or false", repr(getattr(self, name)))
 
     def rate(self, iteration: int) -> float:
         """Learning rate of a step."""
@@ -141,8 +142,8 @@ class Training:
         self.path = None if folder is None else folder / "latest.safetensors"
         self.parameters = [p for module in (flow, score) for p in module.parameters() if p.requires_grad]
         if not self.parameters:
-            raise ValueError(
-                "'score' and 'flow' must have something to train (got no parameter that requires a gradient)"
+            raise InvalidArgument(
+                "score", "and 'flow' must have something to train", "no parameter that requires a gradient"
             )
         self.like = self.parameters[0].new_empty(0)
         self.generator = torch.Generator(device=self.like.device).manual_seed(seed)
@@ -200,9 +201,7 @@ class Training:
         """Losses and their gradient at new particles, both finite."""
         try:
             losses = self._losses()
-        except ValueError as error:
-            if "must be finite" not in str(error):  # a layer met what the networks made
-                raise
+        except NonFinite:  # a layer met what the networks made
             self._give_up(torch.full((4,), math.nan))
         squares = [p.grad.square().sum() for p in self.parameters if p.grad is not None]
         if not bool(torch.isfinite(losses).all()) or not bool(torch.isfinite(torch.stack(squares).sum())):
@@ -310,7 +309,7 @@ class Training:
         before |= {"initial": record["flow"]["initial"], "base": record["score"]["base"]}
         for key, value in wanted.items():
             if before.get(key) != value:
-                raise ValueError(f"'{key}' must be {before.get(key)!r}, as in {path}, which continues (got {value!r})")
+                raise InvalidArgument(key, f"must be {before.get(key)!r}, as in {path}, which continues", repr(value))
         for name, module in (("flow", self.flow), ("score", self.score)):
             load_weights(path, name, module, tensors)
         moments = {key.removeprefix("optimiser."): x for key, x in tensors.items() if key.startswith("optimiser.")}

@@ -6,6 +6,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
+from graphlandau.base.errors import InvalidArgument
 from graphlandau.base.validation import require_number, require_positive
 
 __all__ = ["CosineDecay", "ExponentialDecay", "Schedule", "StepDecay"]
@@ -47,10 +48,10 @@ class StepDecay(Schedule):
 
     def __init__(self, times: Sequence[float], factor: float = 0.5) -> None:
         if isinstance(times, str) or not isinstance(times, Sequence):
-            raise ValueError(f"'times' must be a list of numbers (got {times!r})")
+            raise InvalidArgument("times", "must be a list of numbers", repr(times))
         self.times = [require_number("times", t) for t in times]
         if any(later <= earlier for earlier, later in zip(self.times, self.times[1:], strict=False)):
-            raise ValueError(f"'times' must increase (got {list(times)})")
+            raise InvalidArgument("times", "must increase", list(times))
         self.factor = require_positive("factor", factor)
 
     def __call__(self, elapsed: float) -> float:
@@ -105,7 +106,7 @@ class CosineDecay(Schedule):
         self.duration = require_positive("duration", duration)
         self.floor = require_number("floor", floor)
         if not 0 <= self.floor < 1:
-            raise ValueError(f"'floor' must be in [0, 1) (got {floor})")
+            raise InvalidArgument("floor", "must be in [0, 1)", floor)
 
     def __call__(self, elapsed: float) -> float:
         """The factor ``elapsed`` after the start."""

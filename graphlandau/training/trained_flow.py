@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 import graphlandau
+from graphlandau.base.errors import InvalidArgument
 from graphlandau.base.files import read_tensors, write_tensors
 from graphlandau.nn.flow import FlowMap
 from graphlandau.nn.score.time_score import TimeScore
@@ -81,7 +82,7 @@ class TrainedFlow:
         try:
             write_tensors(Path(path), content, record)
         except OSError as error:
-            raise ValueError(f"'path' must be a file that can be written (got {path}: {error.strerror})") from error
+            raise InvalidArgument("path", "must be a file that can be written", f"{path}: {error.strerror}") from error
 
     @classmethod
     def load(cls, path: str | Path, *, flow: nn.Module | None = None, score: nn.Module | None = None) -> TrainedFlow:
@@ -109,7 +110,7 @@ class TrainedFlow:
             time_score = TimeScore(networks["score"], *interval, base=score_record["base"])
             training = record["training"]
         except (AttributeError, ImportError, KeyError, TypeError) as error:
-            raise ValueError(f"'trained' must be a trained flow of this package (got {path}: {error})") from error
+            raise InvalidArgument("trained", "must be a trained flow of this package", f"{path}: {error}") from error
         for name, module in (("flow", flow_map), ("score", time_score)):
             load_weights(path, name, module, tensors)
         return cls(flow_map, time_score, problem, training)
@@ -124,13 +125,13 @@ class TrainedFlow:
             found = self.problem.get(key)
             if key == "initial_samples":
                 if not _close(found, value):
-                    raise ValueError(f"'trained' must be for the initial density of {problem.name} (got {path})")
+                    raise InvalidArgument("trained", f"must be for the initial density of {problem.name}", path)
             elif found != value:
                 key = "problem" if key == "name" else f"problem.{key}"
-                raise ValueError(f"'trained' must be for {key} = {value!r} (got {path}, trained for {found!r})")
+                raise InvalidArgument("trained", f"must be for {key} = {value!r}", f"{path}, trained for {found!r}")
         if t_end > self.flow.t_end + 1e-9 * (self.flow.t_end - self.flow.t_start):
             reach = f"trained to t = {self.flow.t_end:g}"
-            raise ValueError(f"'t_end' must be within the times of {path}, {reach} (got {t_end:g})")
+            raise InvalidArgument("t_end", f"must be within the times of {path}, {reach}", f"{t_end:g}")
 
 
 def describe(problem: Problem) -> dict[str, Any]:
@@ -150,7 +151,7 @@ def read_trained(path: str | Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     try:
         return read_tensors(path)
     except ValueError as error:
-        raise ValueError(f"'trained' must be a file of trained networks (got {path}: {error})") from error
+        raise InvalidArgument("trained", "must be a file of trained networks", f"{path}: {error}") from error
 
 
 def load_weights(path: str | Path, name: str, module: nn.Module, tensors: Mapping[str, Tensor]) -> None:
@@ -196,10 +197,12 @@ def _rebuild(path: str | Path, name: str, record: Mapping[str, Any], given: nn.M
         if given is not None:
             if _class_path(given) != class_path:
                 own = f"the network that was trained in {path}, a {class_path}"
-                raise ValueError(f"'{name}' must be {own} (got a {_class_path(given)})")
+                raise InvalidArgument(name, f"must be {own}", f"a {_class_path(given)}")
             return given
         raise ValueError(f"'{name}' must be given to load {path}: it holds the weights of a {class_path} only")
     found = getattr(importlib.import_module(module), kind, None)
     if not (isinstance(found, type) and issubclass(found, TimeField)):
-        raise ValueError(f"'trained' must be a trained flow of this package (got {path}: its {name} is a {class_path})")
+        raise InvalidArgument(
+            "trained", "must be a trained flow of this package", f"{path}: its {name} is a {class_path}"
+        )
     return found(**arguments)

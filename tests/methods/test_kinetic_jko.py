@@ -24,9 +24,9 @@ from kinetic_runs import (
 )
 from scipy.special import i0, i1
 
+from graphlandau.base.errors import Diverged
 from graphlandau.methods import KineticJKO, KineticSBTM
 from graphlandau.problems import VFPDoubleWell, VFPPeriodic, VPFPBeams
-from graphlandau.run.simulation import DivergedError
 
 pytestmark = pytest.mark.usefixtures("small_and_quick")
 
@@ -259,9 +259,7 @@ def test_a_step_that_folds_stops_and_names_a_time_step_that_passes():
         return run(problem, method, particles=200, dt=dt, t_end=dt)
 
     # u_v = -4 / cosh^2 v >= -4: singular at dt = 1/4 for a particle at rest, and first for the slowest.
-    with pytest.raises(
-        DivergedError, match=r"\d+ of 200 particles \(.*%\).* a dt below 0\.\d+ .* \(got 0\.4\)"
-    ) as stop:
+    with pytest.raises(Diverged, match=r"\d+ of 200 particles \(.*%\).* a dt below 0\.\d+ .* \(got 0\.4\)") as stop:
         attempt(0.4)
     named = float(str(stop.value).split("a dt below ")[1].split()[0])
     assert 0.25 <= named < 0.26

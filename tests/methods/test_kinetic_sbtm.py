@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from kinetic_runs import Drifting, ExactMoments, WarmGaussian, affine, log_normal, mean_and_covariance, run, whitened
 
+from graphlandau.base.errors import Diverged
 from graphlandau.methods import KineticSBTM
 from graphlandau.problems import KineticProblem, PhaseGaussian
-from graphlandau.run.simulation import DivergedError
 
 pytestmark = pytest.mark.usefixtures("small_and_quick")
 
@@ -102,7 +102,5 @@ def test_a_step_folds_where_drag_outweighs_diffusion():
             self.temperature = 1e-6
 
     problem = Narrow()
-    with pytest.raises(
-        DivergedError, match=r"60 of 60 particles \(100.00%\).* a dt below 1 would have passed \(got 2\)"
-    ):
+    with pytest.raises(Diverged, match=r"60 of 60 particles \(100.00%\).* a dt below 1 would have passed \(got 2\)"):
         run(problem, KineticSBTM(affine(problem)), dt=2.0, t_end=2.0)

@@ -11,6 +11,7 @@ import pytest
 import torch
 from torch import nn
 
+from graphlandau.base.errors import Diverged
 from graphlandau.methods import PINN, TrainedFlow, Training, TrainingDivergedError
 from graphlandau.nn import GNNScore, LandauDrift, MLPScore, TimeField, TimeMLP
 from graphlandau.problems import BKW, Anisotropic, Gaussian, Problem, Truncated
@@ -19,7 +20,7 @@ from graphlandau.run.folder import RunFolder
 from graphlandau.run.observers.callbacks import Callback
 from graphlandau.run.observers.certificate import Certificate
 from graphlandau.run.protocols import density_error
-from graphlandau.run.simulation import DivergedError, Simulation
+from graphlandau.run.simulation import Simulation
 
 RECIPE = {"iterations": 25, "training_particles": 30, "collocation_times": 2, "save_every": 10, "learning_rate": 1e-2}
 
@@ -205,7 +206,7 @@ def test_a_few_folded_particles_keep_their_density_and_are_counted(caplog):
 
 def test_a_folded_map_ends_the_run_unless_no_density_is_asked_for():
     still = {"iterations": 1, "learning_rate": 1e-12}
-    with pytest.raises(DivergedError, match=r"at step 1 of 4 .*folded for 40 of 40 particles.*--log_det none"):
+    with pytest.raises(Diverged, match=r"at step 1 of 4 .*folded for 40 of 40 particles.*--log_det none"):
         run(pinn(flow=Folding(), **still)).run()
     result = run(pinn(flow=Folding(), log_det="none", **still)).run()
     v0 = BKW(2).sample(40, generator=torch.Generator().manual_seed(0))
@@ -392,7 +393,7 @@ def test_a_training_that_diverges_says_so(tmp_path, dtype):
     """Once, with the iteration and what helps; the checkpoint of the training stays."""
     method = PINN(network(1), network(2), **RECIPE | {"learning_rate": 1e30, "save_every": 1})
     folder = RunFolder.create(tmp_path / "a", "")
-    with pytest.raises(DivergedError, match=r"training diverged at iteration \d of 25 .*learning_rate") as caught:
+    with pytest.raises(Diverged, match=r"training diverged at iteration \d of 25 .*learning_rate") as caught:
         run(method, folder, dtype=dtype).run()
     assert isinstance(caught.value.__cause__, TrainingDivergedError)
     assert "\n" not in str(caught.value)

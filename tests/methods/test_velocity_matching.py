@@ -20,9 +20,9 @@ from kinetic_runs import (
     step_determinants,
 )
 
+from graphlandau.base.errors import Diverged
 from graphlandau.methods import VelocityMatching
 from graphlandau.problems import VFPPeriodic, VPFPBeams
-from graphlandau.run.simulation import DivergedError
 
 pytestmark = pytest.mark.usefixtures("small_and_quick")
 
@@ -112,5 +112,5 @@ def test_refuses_what_it_cannot_match():
     with pytest.raises(ValueError, match=r"'control' must be a torch\.nn\.Module"):
         VelocityMatching("affine")
     problem = VFPPeriodic()
-    with pytest.raises(DivergedError, match=r"the map of the step folds: .* of 50 particles"):
+    with pytest.raises(Diverged, match=r"the map of the step is not invertible: .* of 50 particles"):
         run(problem, VelocityMatching(Frozen(-4.0)), particles=50, dt=0.5)

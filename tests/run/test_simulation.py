@@ -5,6 +5,7 @@ import h5py
 import pytest
 import torch
 
+from graphlandau.base.errors import Diverged
 from graphlandau.diagnostics import energy
 from graphlandau.methods import SBTM, Blob, LandauTransport
 from graphlandau.nn.score import ClosedFormScore, MLPScore
@@ -13,7 +14,7 @@ from graphlandau.run.checkpoint import load_checkpoint
 from graphlandau.run.folder import RunFolder
 from graphlandau.run.observers.callbacks import Callback
 from graphlandau.run.observers.density_errors import DensityErrors, ExactTransport
-from graphlandau.run.simulation import DivergedError, Simulation, count_steps
+from graphlandau.run.simulation import Simulation, count_steps
 
 METHODS = {
     "blob": lambda: Blob(batch_size=20, seed=3),
@@ -268,7 +269,7 @@ def test_huge_step_stops_where_it_becomes_infinite(tmp_path, integrator):
     run = Simulation(
         BKW(d=2), Blob(integrator=integrator), particles=20, dt=1e8, t_end=1e9, folder=folder, checkpoint_every=1
     )
-    with pytest.raises(DivergedError, match=r"at step \d+ of 10"):
+    with pytest.raises(Diverged, match=r"at step \d+ of 10"):
         run.run()
     assert load_checkpoint(folder.checkpoint).record["step"] <= run.step
     assert torch.isfinite(load_checkpoint(folder.checkpoint).tensors["state.v"]).all()
@@ -285,7 +286,7 @@ def test_bad_score_is_named_with_its_step(tmp_path):
             return s, None
 
     folder = RunFolder.create(tmp_path, "")
-    with pytest.raises(DivergedError, match=r"'s' became non-finite at step 3 of 10 \(t = 0.06\)"):
+    with pytest.raises(Diverged, match=r"'s' became non-finite at step 3 of 10 \(t = 0.06\)"):
         simulation(Breaks(log_det="none"), folder=folder, checkpoint_every=1).run()
     assert load_checkpoint(folder.checkpoint).record["step"] == 3
     assert [row["step"] for row in folder.read_rows()] == [0, 1, 2]

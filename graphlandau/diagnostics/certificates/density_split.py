@@ -23,6 +23,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from graphlandau.base.errors import InvalidArgument
 from graphlandau.base.validation import require_positive
 from graphlandau.diagnostics.density import gaussian_kde, grid_points
 from graphlandau.problems import Density
@@ -90,10 +91,10 @@ def split_density_error(
         ValueError: If the particles do not match, or a grid step is larger than the bandwidth.
     """
     if v.shape != exact_v.shape:
-        raise ValueError(f"'exact_v' must have the shape of v, {tuple(v.shape)} (got {tuple(exact_v.shape)})")
+        raise InvalidArgument("exact_v", f"must have the shape of v, {tuple(v.shape)}", tuple(exact_v.shape))
     d, steps = v.size(1), [float(axis[1] - axis[0]) for axis in axes]
     if max(steps) > require_positive("bandwidth", bandwidth):
-        raise ValueError(f"'bandwidth' must be at least the grid step {max(steps):.3g} (got {bandwidth:g})")
+        raise InvalidArgument("bandwidth", f"must be at least the grid step {max(steps):.3g}", f"{bandwidth:g}")
     cell = math.prod(steps)
     nodes = [axis.double() for axis in axes]
     f = exact.log_prob(grid_points(nodes)).exp().reshape([axis.numel() for axis in nodes])

@@ -20,6 +20,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from graphlandau.base.errors import InvalidArgument
 from graphlandau.base.validation import require_integer
 from graphlandau.diagnostics.certificates.tracked_score import push_score
 from graphlandau.diagnostics.trajectories import relative_trajectory_error
@@ -90,9 +91,11 @@ def certify_flow(
     require_integer("particles", particles, minimum=2)
     require_integer("times", times, minimum=2)
     if problem.d != flow.d:
-        raise ValueError(f"'problem' must have d = {flow.d}, that of the flow (got {problem.name} with {problem.d})")
+        raise InvalidArgument(
+            "problem", f"must have d = {flow.d}, that of the flow", f"{problem.name} with {problem.d}"
+        )
     if problem.t_start != flow.t_start:
-        raise ValueError(f"'problem' must start at t = {flow.t_start:g}, as the flow (got {problem.t_start:g})")
+        raise InvalidArgument("problem", f"must start at t = {flow.t_start:g}, as the flow", f"{problem.t_start:g}")
     if (score.d, score.t_start, score.t_end) != (flow.d, flow.t_start, flow.t_end):
         raise ValueError("'score' must have the dimension and the times of the flow")
     like = flow.like

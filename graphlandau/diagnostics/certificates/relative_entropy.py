@@ -15,6 +15,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from graphlandau.base.errors import InvalidArgument
 from graphlandau.base.vectors import matvec
 from graphlandau.nn.conv import LandauDrift
 from graphlandau.physics.moments import average, covariance
@@ -224,5 +225,5 @@ def covariance_gap(v: Float[Tensor, "N d"], weight: Float[Tensor, " N"] | None =
 def _error(v: Tensor, s: Tensor, sigma: Tensor) -> Tensor:
     for name, x in (("s", s), ("sigma", sigma)):
         if x.shape != v.shape:
-            raise ValueError(f"'{name}' must have the shape of 'v', {tuple(v.shape)} (got {tuple(x.shape)})")
+            raise InvalidArgument(name, f"must have the shape of 'v', {tuple(v.shape)}", tuple(x.shape))
     return sigma - s

@@ -18,6 +18,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from graphlandau.base.errors import InvalidArgument
 from graphlandau.base.validation import require_velocities
 
 __all__ = ["PushedForward", "push_forward", "push_score"]
@@ -95,11 +96,11 @@ def push_score(
     require_velocities("v", v, min_particles=1)
     if sigma.shape != v.shape or sigma.dtype != v.dtype:
         want = f"{tuple(v.shape)}, {v.dtype}"
-        raise ValueError(
-            f"'sigma' must have the shape and dtype of 'v', {want} (got {tuple(sigma.shape)}, {sigma.dtype})"
+        raise InvalidArgument(
+            "sigma", f"must have the shape and dtype of 'v', {want}", f"{tuple(sigma.shape)}, {sigma.dtype}"
         )
     if log_f is not None and log_f.shape != v.shape[:1]:
-        raise ValueError(f"'log_f' must have shape ({v.size(0)},) (got {tuple(log_f.shape)})")
+        raise InvalidArgument("log_f", f"must have shape ({v.size(0)},)", tuple(log_f.shape))
     with torch.enable_grad():
         x = v.detach().requires_grad_()
         J = jacobian(x)

@@ -8,6 +8,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from graphlandau.base.errors import InvalidArgument
+
 __all__ = ["ControlModel", "as_control_model"]
 
 
@@ -93,13 +95,13 @@ def as_control_model(module: nn.Module, d_x: int, d: int) -> ControlModel:
         ValueError: 'control' must map (N, 1), (N, 2) to (N, 2) (Bilinear returned (8, 3) float32 for float32)
     """
     if not isinstance(module, nn.Module):
-        raise ValueError(f"'control' must be a torch.nn.Module (got {type(module).__name__})")
+        raise InvalidArgument("control", "must be a torch.nn.Module", type(module).__name__)
     name = type(module).__name__
     if isinstance(module, ControlModel):
         have = (getattr(module, "d_x", None), getattr(module, "d", None))
         if have != (d_x, d):
-            raise ValueError(
-                f"'control' must have d_x = {d_x} and d = {d} (got a {name} with d_x = {have[0]} and d = {have[1]})"
+            raise InvalidArgument(
+                "control", f"must have d_x = {d_x} and d = {d}", f"a {name} with d_x = {have[0]} and d = {have[1]}"
             )
     like = next((x for x in [*module.parameters(), *module.buffers()] if x.is_floating_point()), torch.empty(0))
     generator = torch.Generator().manual_seed(0)

@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from graphlandau.base.errors import InvalidArgument
 from graphlandau.base.validation import require_integer, require_positive, require_velocities
 
 __all__ = ["PhaseEmbedding"]
@@ -64,7 +65,7 @@ class PhaseEmbedding(nn.Module):
         self.d = require_integer("d", d, minimum=1)
         self.d_x = require_integer("d_x", d_x, minimum=1)
         if d_x > d:
-            raise ValueError(f"'d_x' must be at most d = {d} (got {d_x})")
+            raise InvalidArgument("d_x", f"must be at most d = {d}", d_x)
         self.lengths = _periods("lengths", lengths, d_x)
         self.wavelengths = _periods("wavelengths", wavelengths, d_x)
         self.harmonics = require_integer("harmonics", harmonics, minimum=1)
@@ -72,8 +73,8 @@ class PhaseEmbedding(nn.Module):
         self.columns: list[tuple[int, float, str]] = []
         for a, (length, wavelength) in enumerate(zip(self.lengths, self.wavelengths, strict=True)):
             if length is not None and wavelength is not None:
-                raise ValueError(
-                    f"'wavelengths' must be None in a periodic direction (got {wavelength} in direction {a})"
+                raise InvalidArgument(
+                    "wavelengths", "must be None in a periodic direction", f"{wavelength} in direction {a}"
                 )
             if length is None:
                 self.columns.append((a, 1.0, "x"))
@@ -141,10 +142,10 @@ class PhaseEmbedding(nn.Module):
         for name, value, width in (("x", x, self.d_x), ("v", v, self.d)):
             require_velocities(name, value, min_particles=1)
             if value.size(1) != width:
-                raise ValueError(f"'{name}' must have shape (N, {width}) (got {tuple(value.shape)})")
+                raise InvalidArgument(name, f"must have shape (N, {width})", tuple(value.shape))
         if x.size(0) != v.size(0) or x.dtype != v.dtype:
             want = f"({v.size(0)}, {self.d_x}) and dtype {v.dtype}"
-            raise ValueError(f"'x' must have shape {want} (got {tuple(x.shape)}, {x.dtype})")
+            raise InvalidArgument("x", f"must have shape {want}", f"{tuple(x.shape)}, {x.dtype}")
         return x, v
 
 
@@ -152,5 +153,5 @@ def _periods(name: str, value: float | Sequence[float | None] | None, d_x: int) 
     if value is None or isinstance(value, int | float):
         value = [value] * d_x
     if len(value) != d_x:
-        raise ValueError(f"'{name}' must have one entry per position direction, {d_x} (got {len(value)})")
+        raise InvalidArgument(name, f"must have one entry per position direction, {d_x}", len(value))
     return tuple(None if length is None else require_positive(name, length) for length in value)

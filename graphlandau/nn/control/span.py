@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from graphlandau.base.errors import InvalidArgument
 from graphlandau.nn.control.base import ControlModel
 from graphlandau.nn.control.embedding import PhaseEmbedding
 from graphlandau.objectives.control import ControlObjective, determinant_excess
@@ -199,7 +200,7 @@ class SpanControl(ControlModel):
         """
         self.embedding.require_phase(x, v)
         if objective.g.shape != v.shape:
-            raise ValueError(f"'objective' must have g of shape {tuple(v.shape)} (got {tuple(objective.g.shape)})")
+            raise InvalidArgument("objective", f"must have g of shape {tuple(v.shape)}", tuple(objective.g.shape))
         self.condition(x, v)
         problem = _Problem(self, objective, x, v, shear)
         moments = problem.moments(self.folds())
@@ -249,9 +250,10 @@ class SpanControl(ControlModel):
         regression = whiten_x @ (whiten_x.T @ gram[:w, w:])
         variance, axes = torch.linalg.eigh(gram[w:, w:] - regression.T @ gram[:w, w:])
         if not bool(variance[0] > rounding * (gram[w:, w:].trace() + centre[w:].square().sum())):
-            raise ValueError(
-                "'v' must have a non-singular covariance beside its regression on the positions "
-                f"(got principal variances {float(variance[0]):.3g} to {float(variance[-1]):.3g})"
+            raise InvalidArgument(
+                "v",
+                "must have a non-singular covariance beside its regression on the positions",
+                f"principal variances {float(variance[0]):.3g} to {float(variance[-1]):.3g}",
             )
         whiten_v = (axes * variance.rsqrt()) @ axes.T
         self.centre.copy_(centre)

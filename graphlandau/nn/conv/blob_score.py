@@ -13,6 +13,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch_geometric.utils import add_remaining_self_loops
 
+from graphlandau.base.errors import InvalidArgument
 from graphlandau.base.validation import (
     is_concrete,
     require_edge_index,
@@ -111,13 +112,13 @@ class BlobScore(PairwiseLayer):
         super().__init__(backend, ("auto", "dense", "mesh", "keops"))
         if isinstance(bandwidth, str):
             if bandwidth != "silverman":
-                raise ValueError(f"'bandwidth' must be 'silverman' or a positive number (got {bandwidth!r})")
+                raise InvalidArgument("bandwidth", "must be 'silverman' or a positive number", repr(bandwidth))
         else:
             require_positive("bandwidth", bandwidth)
         if cutoff is not None:
             require_positive("cutoff", cutoff)
             if backend != "auto":
-                raise ValueError(f"'cutoff' needs backend 'auto' (got {backend!r})")
+                raise InvalidArgument("cutoff", "needs backend 'auto'", repr(backend))
         self.bandwidth = bandwidth
         self.correct = correct
         self.cutoff = cutoff
@@ -160,7 +161,9 @@ class BlobScore(PairwiseLayer):
         """
         if at is not None and (at.shape != v.shape or at.dtype != v.dtype):
             want = f"{tuple(v.shape)}, {v.dtype}"
-            raise ValueError(f"'at' must have the shape and dtype of 'v', {want} (got {tuple(at.shape)}, {at.dtype})")
+            raise InvalidArgument(
+                "at", f"must have the shape and dtype of 'v', {want}", f"{tuple(at.shape)}, {at.dtype}"
+            )
         blob = self._prepare(v, edge_index, batch, weight, at)
         d, x, inverse_density = v.size(1), blob.x, blob.inverse_density
         if at is not None:
@@ -238,7 +241,7 @@ class BlobScore(PairwiseLayer):
         if self.backend not in ("mesh", "auto") or (self.backend == "auto" and small):
             return None
         if x.size(1) > 3:
-            raise ValueError(f"'backend' must not be 'mesh' beyond three dimensions (got d = {x.size(1)})")
+            raise InvalidArgument("backend", "must not be 'mesh' beyond three dimensions", f"d = {x.size(1)}")
         try:
             return GaussianMesh.over(x, share, partition, at)
         except MeshTooLarge as error:
@@ -261,11 +264,11 @@ class BlobScore(PairwiseLayer):
 
     def _require_only(self, edge_index: Tensor, batch: Tensor | None, v: Tensor) -> None:
         if batch is not None:
-            raise ValueError("'edge_index' and 'batch' must not be given together (got both)")
+            raise InvalidArgument("edge_index", "and 'batch' must not be given together", "both")
         if self.cutoff is not None:
-            raise ValueError(f"'edge_index' must not be given to a blob with a cutoff (got cutoff {self.cutoff})")
+            raise InvalidArgument("edge_index", "must not be given to a blob with a cutoff", f"cutoff {self.cutoff}")
         if self.backend != "auto":
-            raise ValueError(f"'edge_index' needs backend 'auto' (got {self.backend!r})")
+            raise InvalidArgument("edge_index", "needs backend 'auto'", repr(self.backend))
         require_edge_index("edge_index", edge_index, v)
 
     def _bandwidths(self, centred: Tensor, share: Tensor, partition: Partition) -> Tensor:
@@ -337,9 +340,10 @@ def _principal_axes(centred: Tensor, share: Tensor, partition: Partition) -> tup
     flat = eigenvalues[:, 0] <= 1e-12 * eigenvalues[:, -1]
     if is_concrete(flat) and bool(flat.any()):
         block = int(flat.nonzero()[0])
-        raise ValueError(
-            f"'v' must span all {x.size(1)} dimensions in every block for 'silverman' and 'correct' "
-            f"(got a flat covariance in block {block} of {int(partition.size[block])} particles)"
+        raise InvalidArgument(
+            "v",
+            f"must span all {x.size(1)} dimensions in every block for 'silverman' and 'correct'",
+            f"a flat covariance in block {block} of {int(partition.size[block])} particles",
         )
     return eigenvalues, axes
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from graphlandau.base.errors import InvalidArgument
 from graphlandau.base.validation import require_edge_index, require_finite, require_velocities, require_weight
 from graphlandau.graphs.partition import Partition
 from graphlandau.nn.conv.pairwise import PairwiseLayer
@@ -42,7 +43,7 @@ class CollisionLayer(PairwiseLayer):
         self.backends = backends
         self.kernel = LandauKernel(gamma, strength, eps)
         if backend == "moments" and gamma != 0:
-            raise ValueError(f"'backend' must not be 'moments' unless gamma is 0 (got gamma {gamma})")
+            raise InvalidArgument("backend", "must not be 'moments' unless gamma is 0", f"gamma {gamma}")
 
     def prepare(
         self,
@@ -71,14 +72,14 @@ class CollisionLayer(PairwiseLayer):
             if not isinstance(x, Tensor) or x.shape != v.shape or x.dtype != v.dtype:
                 got = f"{tuple(x.shape)}, {x.dtype}" if isinstance(x, Tensor) else type(x).__name__
                 want = f"{tuple(v.shape)}, {v.dtype}"
-                raise ValueError(f"'{name}' must have the shape and dtype of 'v', {want} (got {got})")
+                raise InvalidArgument(name, f"must have the shape and dtype of 'v', {want}", got)
             require_finite(name, x)
         require_weight("weight", weight, v)
         if edge_index is not None:
             if batch is not None:
-                raise ValueError("'edge_index' and 'batch' must not be given together (got both)")
+                raise InvalidArgument("edge_index", "and 'batch' must not be given together", "both")
             if self.backend not in ("auto", "edges"):
-                raise ValueError(f"'edge_index' needs backend 'edges' or 'auto' (got {self.backend!r})")
+                raise InvalidArgument("edge_index", "needs backend 'edges' or 'auto'", repr(self.backend))
             require_edge_index("edge_index", edge_index, v)
             return edge_index, "edges", v.new_full((v.size(0),), 1 / v.size(0)) if weight is None else weight
         partition = Partition.from_batch(batch, v)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from jaxtyping import Float
 from torch import Tensor
 
+from graphlandau.base.errors import InvalidArgument
 from graphlandau.base.validation import require_finite
 from graphlandau.graphs.particle_cells import Stencil
 from graphlandau.graphs.stencil_sums import spread
@@ -80,7 +81,7 @@ def _require_values(values: Tensor, stencil: Stencil) -> None:
     n, dtype = stencil.particles, stencil.weight[0].dtype
     if not isinstance(values, Tensor) or values.dim() not in (1, 2) or values.size(0) != n or values.numel() == 0:
         got = tuple(values.shape) if isinstance(values, Tensor) else type(values).__name__
-        raise ValueError(f"'values' must have shape ({n},) or ({n}, q) with q >= 1 (got {got})")
+        raise InvalidArgument("values", f"must have shape ({n},) or ({n}, q) with q >= 1", got)
     if values.dtype != dtype:
-        raise ValueError(f"'values' must have the dtype of 'pos', {dtype} (got {values.dtype})")
+        raise InvalidArgument("values", f"must have the dtype of 'pos', {dtype}", values.dtype)
     require_finite("values", values)

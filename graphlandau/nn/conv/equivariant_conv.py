@@ -10,6 +10,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch_geometric.nn import MessagePassing
 
+from graphlandau.base.errors import InvalidArgument
 from graphlandau.base.validation import require_edge_index
 
 __all__ = ["EquivariantConv"]
@@ -63,7 +64,7 @@ class EquivariantConv(MessagePassing):
     def __init__(self, phi: Message | None = None, psi: Message | None = None) -> None:
         super().__init__(aggr="add", flow="source_to_target", node_dim=0)
         if phi is None and psi is None:
-            raise ValueError("'phi' or 'psi' must be given (got neither)")
+            raise InvalidArgument("phi", "or 'psi' must be given", "neither")
         self.phi, self.psi = phi, psi
 
     def forward(
@@ -78,7 +79,7 @@ class EquivariantConv(MessagePassing):
         if edge_weight is None:
             edge_weight = x.new_full((edge_index.size(1),), 1 / x.size(0))
         if edge_weight.shape != edge_index.shape[1:]:
-            raise ValueError(f"'edge_weight' must have shape ({edge_index.size(1)},) (got {tuple(edge_weight.shape)})")
+            raise InvalidArgument("edge_weight", f"must have shape ({edge_index.size(1)},)", tuple(edge_weight.shape))
         size = max(1, edge_index.size(1)) if torch.is_grad_enabled() else EDGES_AT_A_TIME
         total: Any = 0
         for edges, weight in zip(edge_index.split(size, dim=1), edge_weight.split(size), strict=True):

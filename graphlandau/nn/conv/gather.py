@@ -5,6 +5,7 @@ from __future__ import annotations
 from jaxtyping import Float
 from torch import Tensor
 
+from graphlandau.base.errors import InvalidArgument
 from graphlandau.base.validation import require_finite
 from graphlandau.graphs.particle_cells import Stencil
 from graphlandau.graphs.stencil_sums import collect
@@ -76,7 +77,7 @@ def _require_nodal(field: Tensor, stencil: Stencil) -> None:
     if not fits or field.numel() == 0:
         got = tuple(field.shape) if isinstance(field, Tensor) else type(field).__name__
         want = ", ".join(str(n) for n in shape)
-        raise ValueError(f"'field' must have shape ({want}) or ({want}, q) with q >= 1 (got {got})")
+        raise InvalidArgument("field", f"must have shape ({want}) or ({want}, q) with q >= 1", got)
     if field.dtype != dtype:
-        raise ValueError(f"'field' must have the dtype of 'pos', {dtype} (got {field.dtype})")
+        raise InvalidArgument("field", f"must have the dtype of 'pos', {dtype}", field.dtype)
     require_finite("field", field)

@@ -6,6 +6,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch_geometric.nn import MessagePassing
 
+from graphlandau.base.errors import InvalidArgument
 from graphlandau.base.validation import require_one_of
 from graphlandau.graphs.grid import Grid
 from graphlandau.graphs.neighbours import MOST_EDGES
@@ -33,15 +34,16 @@ class GridLayer(MessagePassing):
     def __init__(self, grid: Grid, order: int = 1, backend: str = "auto") -> None:
         super().__init__(aggr="add", flow="source_to_target", node_dim=0)
         if not isinstance(grid, Grid):
-            raise ValueError(f"'grid' must be a Grid (got {type(grid).__name__})")
+            raise InvalidArgument("grid", "must be a Grid", type(grid).__name__)
         self.grid = grid
         self.order = require_order(order)
         self.backend = require_one_of("backend", backend, BACKENDS)
         self._own_message = type(self).message is not GridLayer.message
         if backend == "fused" and self._own_message:
-            raise ValueError(
-                f"'backend' must be 'auto' or 'edges' for {type(self).__name__}, which has a message of its own "
-                "(got 'fused')"
+            raise InvalidArgument(
+                "backend",
+                f"must be 'auto' or 'edges' for {type(self).__name__}, which has a message of its own",
+                "'fused'",
             )
 
     def stencil(self, pos: Float[Tensor, "N d_x"], given: Stencil | None = None) -> Stencil:
@@ -49,13 +51,13 @@ class GridLayer(MessagePassing):
         if given is None:
             return particle_cells(pos, self.grid, self.order)
         if not isinstance(given, Stencil):
-            raise ValueError(f"'stencil' must be a Stencil (got {type(given).__name__})")
+            raise InvalidArgument("stencil", "must be a Stencil", type(given).__name__)
         if given.copies > 1:
-            raise ValueError(f"'stencil' must be on one copy of the grid (got {given.copies})")
+            raise InvalidArgument("stencil", "must be on one copy of the grid", given.copies)
         if given.grid != self.grid or given.order != self.order or given.particles != pos.size(0):
             want = f"{pos.size(0)} particles at order {self.order} on {self.grid}"
             got = f"{given.particles} at order {given.order} on {given.grid}"
-            raise ValueError(f"'stencil' must be that of {want} (got {got})")
+            raise InvalidArgument("stencil", f"must be that of {want}", got)
         return given
 
     @property

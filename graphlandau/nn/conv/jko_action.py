@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from graphlandau.base.errors import InvalidArgument
 from graphlandau.base.validation import require_finite
 from graphlandau.base.vectors import dot, identity, outer
 from graphlandau.graphs.partition import Partition
@@ -80,7 +81,7 @@ class JKOAction(CollisionLayer):
         graph, backend, senders = self.prepare(v, ("u", u), edge_index, batch, weight)
         if not isinstance(jac_u, Tensor) or jac_u.shape != (*v.shape, v.size(1)) or jac_u.dtype != v.dtype:
             got = f"{tuple(jac_u.shape)}, {jac_u.dtype}" if isinstance(jac_u, Tensor) else type(jac_u).__name__
-            raise ValueError(f"'jac_u' must have shape {(*v.shape, v.size(1))} and dtype {v.dtype} (got {got})")
+            raise InvalidArgument("jac_u", f"must have shape {(*v.shape, v.size(1))} and dtype {v.dtype}", got)
         require_finite("jac_u", jac_u)
         receivers = _receivers(senders, batch, weight)
         if backend == "moments":
@@ -121,7 +122,7 @@ class JKOAction(CollisionLayer):
         """
         if phi.dim() != 2 or phi.size(0) != v.size(0) or phi.dtype != v.dtype:
             want = f"({v.size(0)}, m) and dtype {v.dtype}"
-            raise ValueError(f"'phi' must have shape {want} (got {tuple(phi.shape)}, {phi.dtype})")
+            raise InvalidArgument("phi", f"must have shape {want}", f"{tuple(phi.shape)}, {phi.dtype}")
         graph, backend, senders = self.prepare(v, None, None, batch, weight)
         assert isinstance(graph, Partition)
         d, m = v.size(1), phi.size(1)

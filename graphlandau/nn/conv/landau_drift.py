@@ -13,6 +13,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from graphlandau.base.errors import InvalidArgument
 from graphlandau.base.validation import is_concrete, require_positive
 from graphlandau.base.vectors import dot, identity, join, outer
 from graphlandau.graphs.partition import Partition
@@ -122,9 +123,9 @@ class LandauDrift(CollisionLayer):
         self.tolerance = require_positive("tolerance", tolerance)
         self.used: str | None = None
         if backend == "mesh" and not -3 <= gamma < 0:
-            raise ValueError(f"'backend' must not be 'mesh' unless gamma is in [-3, 0) (got gamma {gamma})")
+            raise InvalidArgument("backend", "must not be 'mesh' unless gamma is in [-3, 0)", f"gamma {gamma}")
         if backend == "mesh" and eps is not None:
-            raise ValueError(f"'eps' must be None with backend 'mesh', which is smooth at its own scale (got {eps})")
+            raise InvalidArgument("eps", "must be None with backend 'mesh', which is smooth at its own scale", eps)
 
     def forward(
         self,
@@ -313,7 +314,7 @@ class LandauDrift(CollisionLayer):
             ValueError: If the mesh was asked for and is not defined here or too large.
         """
         if v.size(1) not in (2, 3):
-            raise ValueError(f"'backend' must not be 'mesh' unless d is 2 or 3 (got d = {v.size(1)})")
+            raise InvalidArgument("backend", "must not be 'mesh' unless d is 2 or 3", f"d = {v.size(1)}")
         try:
             return function(v, s, weight, partition, self.kernel.gamma, self.tolerance, at)
         except FlatBlock as error:
@@ -322,9 +323,11 @@ class LandauDrift(CollisionLayer):
             reason = str(error)
         except MeshTooLarge as error:
             if self.backend == "mesh":
-                raise ValueError(
-                    f"'tolerance' must be larger, or the backend 'dense' (got {self.tolerance:g} for {v.size(0):,} "
-                    f"particles: {error}); of a run it is --mesh_tolerance"
+                raise InvalidArgument(
+                    "tolerance",
+                    "must be larger, or the backend 'dense'",
+                    f"{self.tolerance:g} for {v.size(0):,} particles: {error}",
+                    "; of a run it is --mesh_tolerance",
                 ) from error
             reason = str(error)
         warnings.warn(f"drifts are summed by the backend 'dense' ({reason})", stacklevel=3)
@@ -337,7 +340,7 @@ class LandauDrift(CollisionLayer):
         by_v, by_s = self.partials(v, s, **graph)
         if jac_s.shape != by_s.shape or jac_s.dtype != by_s.dtype:
             want = f"{tuple(by_s.shape)} and dtype {by_s.dtype}"
-            raise ValueError(f"'jac_s' must have shape {want} (got {tuple(jac_s.shape)}, {jac_s.dtype})")
+            raise InvalidArgument("jac_s", f"must have shape {want}", f"{tuple(jac_s.shape)}, {jac_s.dtype}")
         return by_v + by_s @ jac_s
 
     def divergence(
@@ -362,7 +365,7 @@ def _require_like(at: tuple[Tensor, Tensor] | None, v: Tensor) -> None:
     for x in at or ():
         if x.shape != v.shape or x.dtype != v.dtype:
             want = f"{tuple(v.shape)}, {v.dtype}"
-            raise ValueError(f"'at' must have the shape and dtype of 'v', {want} (got {tuple(x.shape)}, {x.dtype})")
+            raise InvalidArgument("at", f"must have the shape and dtype of 'v', {want}", f"{tuple(x.shape)}, {x.dtype}")
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from torch.utils.checkpoint import checkpoint
 
 from graphlandau.base import distributed
 from graphlandau.base.chunks import in_chunks
+from graphlandau.base.errors import InvalidArgument
 from graphlandau.base.validation import is_concrete
 
 __all__ = ["ScoreModel", "Solvable", "as_score_model"]
@@ -162,10 +163,10 @@ def as_score_model(module: nn.Module, d: int) -> ScoreModel:
         ValueError: 'score' must map (N, 2) to (N, 2) (Linear returned (8, 3) float32 for (8, 2) float32)
     """
     if not isinstance(module, nn.Module):
-        raise ValueError(f"'score' must be a torch.nn.Module (got {type(module).__name__})")
+        raise InvalidArgument("score", "must be a torch.nn.Module", type(module).__name__)
     name = type(module).__name__
     if isinstance(module, ScoreModel) and getattr(module, "d", None) != d:
-        raise ValueError(f"'score' must have d = {d} (got a {name} with d = {getattr(module, 'd', None)})")
+        raise InvalidArgument("score", f"must have d = {d}", f"a {name} with d = {getattr(module, 'd', None)}")
     like = next((x for x in [*module.parameters(), *module.buffers()] if x.is_floating_point()), torch.empty(0))
     generator = torch.Generator().manual_seed(0)
     n = max(8, module.min_particles) if isinstance(module, ScoreModel) else 8

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from graphlandau.base import distributed
 from graphlandau.base.chunks import in_chunks, rows_at_a_time
+from graphlandau.base.errors import InvalidArgument
 from graphlandau.base.validation import require_integer, require_one_of, require_positive
 from graphlandau.nn.score.features import FourierFeatures, NetworkFeatures, TanhFeatures
 from graphlandau.nn.score.whitened import WhitenedScore
@@ -96,7 +97,7 @@ class ClosedFormScore(WhitenedScore):
         self.ridge = None if ridge is None else require_positive("ridge", ridge)
         if isinstance(features, nn.Module):
             if num_features is not None:
-                raise ValueError(f"'num_features' must be None when 'features' is a network (got {num_features})")
+                raise InvalidArgument("num_features", "must be None when 'features' is a network", num_features)
             self.features: TanhFeatures | FourierFeatures | NetworkFeatures = NetworkFeatures(d, features)
         else:
             kind = RANDOM_FEATURES[require_one_of("features", features, tuple(RANDOM_FEATURES))]

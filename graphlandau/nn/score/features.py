@@ -8,6 +8,8 @@ import math
 import torch
 from torch import Tensor, nn
 
+from graphlandau.base.errors import InvalidArgument
+
 __all__ = ["FourierFeatures", "NetworkFeatures", "TanhFeatures"]
 
 # Units of the random hidden layer of TanhFeatures.
@@ -201,7 +203,7 @@ class NetworkFeatures(nn.Module):
                 raise ValueError(f"'features' must map (N, {d}) to (N, m) (failed on (3, {d}): {error})") from error
         if not isinstance(value, Tensor) or value.dim() != 2 or value.size(0) != 3:
             got = tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
-            raise ValueError(f"'features' must map (N, {d}) to (N, m) (got {got} for (3, {d}))")
+            raise InvalidArgument("features", f"must map (N, {d}) to (N, m)", f"{got} for (3, {d})")
         self.network, self.most = network, value.size(1)
         self.fixed = self.most
 

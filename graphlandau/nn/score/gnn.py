@@ -9,6 +9,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch_geometric.nn import MLP
 
+from graphlandau.base.errors import InvalidArgument
 from graphlandau.base.validation import require_integer, require_one_of, require_positive
 from graphlandau.graphs.neighbours import BACKENDS, knn_edges, radius_edges
 from graphlandau.nn.conv.equivariant_conv import EquivariantConv
@@ -102,7 +103,7 @@ class GNNScore(GatedScore):
     ) -> None:
         super().__init__(d)
         if (k is None) == (radius is None):
-            raise ValueError(f"'k' or 'radius' must be given, and the other be null (got k={k}, radius={radius})")
+            raise InvalidArgument("k", "or 'radius' must be given, and the other be null", f"k={k}, radius={radius}")
         self.k = None if k is None else require_integer("k", k, minimum=1)
         self.radius = None if radius is None else require_positive("radius", radius)
         self.width = require_integer("width", width, minimum=1)

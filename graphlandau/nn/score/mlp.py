@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from graphlandau.base import distributed
 from graphlandau.base.chunks import in_chunks
+from graphlandau.base.errors import InvalidArgument
 from graphlandau.base.validation import require_one_of
 from graphlandau.nn.score.base import ScoreModel
 
@@ -55,7 +56,7 @@ class MLP(nn.Module):
         super().__init__()
         for name, value in (("d", d), ("width", width), ("depth", depth)):
             if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-                raise ValueError(f"'{name}' must be a positive integer (got {value!r})")
+                raise InvalidArgument(name, "must be a positive integer", repr(value))
         self.activation = require_one_of("activation", activation, tuple(ACTIVATIONS))
         sizes = [d, *[width] * depth]
         self.hidden = nn.ModuleList([nn.Linear(m, n) for m, n in itertools.pairwise(sizes)])

@@ -6,6 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from graphlandau.base.errors import InvalidArgument
 from graphlandau.base.validation import require_integer, require_velocities, require_weight
 from graphlandau.nn.score.base import ScoreModel
 
@@ -96,7 +97,7 @@ def mean_and_whitening(v: Tensor, weight: Tensor | None, d: int) -> tuple[Tensor
     require_velocities("v", v, min_particles=d + 2)
     require_weight("weight", weight, v)
     if v.size(1) != d:
-        raise ValueError(f"'v' must have shape (N, {d}) (got {tuple(v.shape)})")
+        raise InvalidArgument("v", f"must have shape (N, {d})", tuple(v.shape))
     x = v.detach().double()
     w = torch.full_like(x[:, 0], 1 / x.size(0)) if weight is None else weight.detach().double() / weight.sum()
     mean = w @ x
@@ -105,7 +106,7 @@ def mean_and_whitening(v: Tensor, weight: Tensor | None, d: int) -> tuple[Tensor
     # Below this the variance is rounding: of the stored velocities, or of their covariance in double precision.
     rounding = max((10 * torch.finfo(v.dtype).eps) ** 2, 1e-14)
     if not bool(variance[0] > rounding * (variance[-1] + mean @ mean)):
-        raise ValueError(
-            f"'v' must have a non-singular covariance (got principal variances {variance[0]:.3g} to {variance[-1]:.3g})"
+        raise InvalidArgument(
+            "v", "must have a non-singular covariance", f"principal variances {variance[0]:.3g} to {variance[-1]:.3g}"
         )
     return mean, (axes / variance.sqrt()) @ axes.T

@@ -10,6 +10,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image
 
+from graphlandau.base.errors import InvalidArgument
 from graphlandau.base.validation import require_integer
 from graphlandau.plotting.kinetic.histogram import phase_bins
 from graphlandau.plotting.kinetic.phase_snapshot import phase_snapshot
@@ -37,9 +38,9 @@ def animate_phase_space(run: RunRecord, path: Path, *, frames_per_second: int = 
     """
     require_integer("frames_per_second", frames_per_second, minimum=1)
     if frames_per_second > _FASTEST:
-        raise ValueError(f"'frames_per_second' must be at most {_FASTEST} (got {frames_per_second})")
+        raise InvalidArgument("frames_per_second", f"must be at most {_FASTEST}", frames_per_second)
     if Path(path).suffix != ".gif":
-        raise ValueError(f"'path' must end in .gif (got {path})")
+        raise InvalidArgument("path", "must end in .gif", path)
     with matplotlib.rc_context(STYLE):
         frames = _frames(run)
     palette = Image.new("P", (1, 1))

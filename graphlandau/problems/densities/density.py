@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from graphlandau.base.errors import InvalidArgument
 from graphlandau.base.validation import require_dimension, require_finite
 
 __all__ = ["Density", "Gaussian"]
@@ -101,13 +102,13 @@ class Gaussian(Density):
         m = require_finite("mean", torch.as_tensor(mean, dtype=torch.float64))
         sigma = require_finite("covariance", torch.as_tensor(covariance, dtype=torch.float64))
         if m.dim() != 1 or m.numel() < 1:
-            raise ValueError(f"'mean' must have shape (d,) (got {tuple(m.shape)})")
+            raise InvalidArgument("mean", "must have shape (d,)", tuple(m.shape))
         self.d = m.numel()
         if sigma.shape != (self.d, self.d):
-            raise ValueError(f"'covariance' must have shape ({self.d}, {self.d}) (got {tuple(sigma.shape)})")
+            raise InvalidArgument("covariance", f"must have shape ({self.d}, {self.d})", tuple(sigma.shape))
         factor, failed = torch.linalg.cholesky_ex(sigma)
         if failed or not torch.allclose(sigma, sigma.T, rtol=1e-12, atol=0):
-            raise ValueError(f"'covariance' must be symmetric positive definite (got {sigma.tolist()})")
+            raise InvalidArgument("covariance", "must be symmetric positive definite", sigma.tolist())
         self._mean, self._covariance, self._factor = m, sigma, factor
         self._precision = torch.cholesky_inverse(factor)
         self._log_det = 2 * float(factor.diagonal().log().sum())

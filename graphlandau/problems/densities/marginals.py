@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from graphlandau.base.errors import InvalidArgument
 from graphlandau.base.validation import require_number, require_positive
 from graphlandau.fields import Potential
 
@@ -102,7 +103,7 @@ class NormalMixture(Marginal):
     def __init__(self, weights: Sequence[float], means: Sequence[float], deviations: Sequence[float]) -> None:
         if not len(weights) == len(means) == len(deviations) >= 1:
             got = f"{len(weights)} weights, {len(means)} means, {len(deviations)} deviations"
-            raise ValueError(f"'weights', 'means' and 'deviations' must be of one length, at least 1 (got {got})")
+            raise InvalidArgument("weights', 'means", "and 'deviations' must be of one length, at least 1", got)
         positive = [require_positive("weights", weight) for weight in weights]
         self.weights = tuple(weight / sum(positive) for weight in positive)
         self.means = tuple(require_number("means", mean) for mean in means)
@@ -171,11 +172,11 @@ class Ripple(Marginal):
         self.period = self.length = require_positive("length", length)
         self.amplitude = require_number("amplitude", amplitude)
         if not 0 <= amplitude < 1:
-            raise ValueError(f"'amplitude' must be in [0, 1) (got {amplitude:g})")
+            raise InvalidArgument("amplitude", "must be in [0, 1)", f"{amplitude:g}")
         self.mode = require_positive("mode", float(mode))
         self.jump = jump
         if not jump and self.mode != round(self.mode):
-            raise ValueError(f"'mode' must be an integer >= 1 (got {mode:g})")
+            raise InvalidArgument("mode", "must be an integer >= 1", f"{mode:g}")
         phase = 2 * math.pi * self.mode
         self._norm = 1 + self.amplitude * math.sin(phase) / phase if jump else 1.0
 
@@ -239,7 +240,7 @@ class Boltzmann(Marginal):
 
     def __init__(self, potential: Potential, length: float | None = None, temperature: float = 1.0) -> None:
         if not isinstance(potential, Potential):
-            raise ValueError(f"'potential' must be a Potential (got {type(potential).__name__})")
+            raise InvalidArgument("potential", "must be a Potential", type(potential).__name__)
         self.potential = potential
         self.temperature = require_positive("temperature", temperature)
         self.period = None if length is None else require_positive("length", length)
@@ -252,7 +253,7 @@ class Boltzmann(Marginal):
             if abs(self.log_norm - previous) < _SETTLED:
                 break
             if panels >= _PANELS[1]:
-                raise ValueError(f"'potential' must be smooth enough for quadrature (got {self.potential!r})")
+                raise InvalidArgument("potential", "must be smooth enough for quadrature", repr(self.potential))
 
     @property
     def mean(self) -> float:
@@ -295,7 +296,7 @@ class Boltzmann(Marginal):
             if float(torch.minimum(phi[0], phi[-1]) - phi.min()) > _DEPTH:
                 return -far, far
             far *= 1.25
-        raise ValueError(f"'potential' must confine where there is no box (got {self.potential!r})")
+        raise InvalidArgument("potential", "must confine where there is no box", repr(self.potential))
 
     def _tabulate(self, low: float, high: float, panels: int) -> None:
         nodes, weights = (torch.from_numpy(each) for each in np.polynomial.legendre.leggauss(_NODES))

@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from graphlandau.base.errors import InvalidArgument
 from graphlandau.base.validation import require_dimension, require_finite
 from graphlandau.problems.densities.density import Density, Gaussian
 
@@ -47,12 +48,12 @@ class GaussianMixture(Density):
         self.components = list(components)
         if not self.components or len({component.d for component in self.components}) > 1:
             got = [component.d for component in self.components]
-            raise ValueError(f"'components' must be Gaussians of one dimension (got dimensions {got})")
+            raise InvalidArgument("components", "must be Gaussians of one dimension", f"dimensions {got}")
         self.d = self.components[0].d
         count = len(self.components)
         p = torch.as_tensor([1.0] * count if probabilities is None else probabilities, dtype=torch.float64)
         if p.shape != (count,) or not bool((require_finite("probabilities", p) > 0).all()):
-            raise ValueError(f"'probabilities' must be {count} positive numbers (got {p.tolist()})")
+            raise InvalidArgument("probabilities", f"must be {count} positive numbers", p.tolist())
         self.probabilities = p / p.sum()
 
     @property
@@ -134,7 +135,7 @@ class ProductDensity(Density):
     def __init__(self, factors: Sequence[Density]) -> None:
         self.factors = list(factors)
         if not self.factors:
-            raise ValueError("'factors' must be at least one density (got none)")
+            raise InvalidArgument("factors", "must be at least one density", "none")
         self.d = sum(factor.d for factor in self.factors)
         self.smooth = all(factor.smooth for factor in self.factors)
 

@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from graphlandau.base.errors import InvalidArgument
 from graphlandau.base.validation import require_dimension, require_integer, require_one_of
 from graphlandau.problems.densities.density import Gaussian
 from graphlandau.problems.densities.marginals import Marginal
@@ -122,7 +123,7 @@ class PhaseDensity(ABC):
         require_dimension("v", v, self.d)
         if x.shape[:1] != v.shape[:1] or x.dtype != v.dtype:
             want = f"({v.size(0)}, {self.d_x}) and dtype {v.dtype}, as 'v'"
-            raise ValueError(f"'x' must have shape {want} (got {tuple(x.shape)}, {x.dtype})")
+            raise InvalidArgument("x", f"must have shape {want}", f"{tuple(x.shape)}, {x.dtype}")
 
 
 class PhaseGaussian(PhaseDensity):
@@ -153,7 +154,7 @@ class PhaseGaussian(PhaseDensity):
         self.d_x = require_integer("d_x", d_x, minimum=1)
         self.d = self._gaussian.d - d_x
         if d_x > self.d:
-            raise ValueError(f"'d_x' must be at most half of the {self._gaussian.d} coordinates (got {d_x})")
+            raise InvalidArgument("d_x", f"must be at most half of the {self._gaussian.d} coordinates", d_x)
         self._factor = torch.linalg.cholesky(self._gaussian.covariance)
 
     @property
@@ -205,9 +206,9 @@ class PhaseProduct(PhaseDensity):
         self.d_x, self.d = len(self.x), len(self.v)
         if not 1 <= self.d_x <= self.d:
             got = f"{self.d_x} positions, {self.d} velocities"
-            raise ValueError(f"'x' must have at least one density and at most as many as 'v' (got {got})")
+            raise InvalidArgument("x", "must have at least one density and at most as many as 'v'", got)
         if any(marginal.period is not None for marginal in self.v):
-            raise ValueError(f"'v' must not be periodic (got periods {[marginal.period for marginal in self.v]})")
+            raise InvalidArgument("v", "must not be periodic", f"periods {[marginal.period for marginal in self.v]}")
 
     @property
     def periods(self) -> tuple[float | None, ...]:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch_geometric.data import Data
 
+from graphlandau.base.errors import InvalidArgument
 from graphlandau.diagnostics import relative_fisher_divergence
 from graphlandau.diagnostics.certificates import (
     bound_for,
@@ -150,14 +151,14 @@ class Certificate(Callback):
 
 def _require_certifiable(problem: Problem, method: Method) -> None:
     if not problem.initial.smooth:
-        raise ValueError(
-            f"'certificate' needs an initial density with a pointwise score (got {problem.name}, which has jumps)"
+        raise InvalidArgument(
+            "certificate", "needs an initial density with a pointwise score", f"{problem.name}, which has jumps"
         )
     if not isinstance(method, Certifiable):
-        raise ValueError(
-            f"'certificate' needs a method whose steps are maps of each particle (got {type(method).__name__})"
+        raise InvalidArgument(
+            "certificate", "needs a method whose steps are maps of each particle", type(method).__name__
         )
     if isinstance(method, JKO) and (method.inner_steps > 1 or method.inner_integrator != "euler"):
         inner = f"{method.inner_steps} of {method.inner_integrator}"
-        raise ValueError(f"'certificate' needs steps of jko with one inner step of euler (got {inner})")
+        raise InvalidArgument("certificate", "needs steps of jko with one inner step of euler", inner)
     method.require_score_field()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from graphlandau.base.errors import InvalidArgument
 from graphlandau.methods import Method
 from graphlandau.problems import KineticProblem, Problem
 from graphlandau.problems.initial_value import InitialValueProblem
@@ -28,4 +29,4 @@ def observers(problem: InitialValueProblem, method: Method, floors: bool, seed: 
     if isinstance(problem, Problem):
         errors = DensityErrors.where_known(problem, method, floors, seed)
         return [Metrics(problem), *errors, *TrajectoryErrors.where_known(problem), *DriftError.of(method, every)]
-    raise ValueError(f"'problem' must be a Problem or a KineticProblem (got {type(problem).__name__})")
+    raise InvalidArgument("problem", "must be a Problem or a KineticProblem", type(problem).__name__)

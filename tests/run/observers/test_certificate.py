@@ -7,6 +7,7 @@ import json
 import pytest
 import torch
 
+from graphlandau.base.errors import Diverged
 from graphlandau.cli.main import main
 from graphlandau.diagnostics import relative_fisher_divergence
 from graphlandau.diagnostics.certificates import push_score, score_matching_loss
@@ -17,7 +18,7 @@ from graphlandau.problems import BKW, Anisotropic, Rosenbluth, Truncated
 from graphlandau.run.folder import RunFolder
 from graphlandau.run.observers.callbacks import Callback
 from graphlandau.run.observers.certificate import Certificate
-from graphlandau.run.simulation import DivergedError, Simulation
+from graphlandau.run.simulation import Simulation
 
 pytestmark = pytest.mark.usefixtures("small_and_quick")
 
@@ -154,7 +155,7 @@ def test_a_folded_step_ends_the_run():
     """det J <= 0 somewhere: the density has no score there, and the error says at which step."""
     problem = BKW(2, t_start=0.5)
     run = simulation(METHODS["closed_form"](), problem, dt=20.0, t_end=40.5)
-    with pytest.raises(DivergedError, match=r"at step 0 of 2 .* the map folds: det J <= 0 for \d+ of 60 particles"):
+    with pytest.raises(Diverged, match=r"at step 0 of 2 .* the map folds: det J <= 0 for \d+ of 60 particles"):
         run.run()
 
 

@@ -10,6 +10,7 @@ from itertools import pairwise
 import pytest
 import torch
 
+from graphlandau.base.errors import Diverged
 from graphlandau.diagnostics import field_mode
 from graphlandau.methods import PICJKO, KineticJKO, KineticSBTM, Langevin, VelocityMatching, Vlasov
 from graphlandau.nn.control import AffineControl, FeatureControl, MLPControl, PhaseEmbedding
@@ -17,7 +18,7 @@ from graphlandau.problems import LandauDamping, TwoStream, VFPDoubleWell, VFPGau
 from graphlandau.run.folder import RunFolder
 from graphlandau.run.observers.callbacks import Callback
 from graphlandau.run.observers.kinetic_metrics import KineticMetrics
-from graphlandau.run.simulation import DivergedError, Simulation
+from graphlandau.run.simulation import Simulation
 
 pytestmark = pytest.mark.usefixtures("small_and_quick")
 
@@ -184,7 +185,7 @@ def test_particles_that_are_not_finite_are_refused():
             return drawn
 
     problem = Bad()
-    with pytest.raises((ValueError, DivergedError), match="'pos' "):
+    with pytest.raises((ValueError, Diverged), match="'pos' "):
         run(problem, KineticJKO(control(problem)))
 
 

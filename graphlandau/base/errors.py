@@ -1,0 +1,66 @@
+"""What can go wrong, by type: no code has to read what an error says."""
+
+from __future__ import annotations
+
+from typing import Any, TypeVar
+
+__all__ = ["Diverged", "InvalidArgument", "NonFinite", "NotInvertible"]
+
+SelfT = TypeVar("SelfT", bound="InvalidArgument")
+
+
+class InvalidArgument(ValueError):
+    """An argument that is not what is allowed: which one, what is allowed, and what came.
+
+    Args:
+        argument: Name of the argument.
+        allowed: What is allowed, beginning with a verb: ``"must be positive"``.
+        got: What came.
+        hint: Continues the sentence, such as ``"; known: euler, midpoint"``.
+
+    Example:
+        >>> error = InvalidArgument("strength", "must be positive", -1.0)
+        >>> print(error)
+        'strength' must be positive (got -1.0)
+        >>> print(error.renamed("problem.strength"))
+        'problem.strength' must be positive (got -1.0)
+    """
+
+    def __init__(self, argument: str, allowed: str, got: Any, hint: str = "") -> None:
+        super().__init__(argument, allowed, got, hint)  # all of them, so that the error can be pickled
+        self.argument, self.allowed, self.got, self.hint = argument, allowed, got, hint
+
+    def __str__(self) -> str:
+        return f"'{self.argument}' {self.allowed} (got {self.got}){self.hint}"
+
+    def renamed(self: SelfT, argument: str) -> SelfT:
+        """The same error for another name of the argument, such as the key that set it."""
+        return type(self)(argument, self.allowed, self.got, self.hint)
+
+
+class NonFinite(InvalidArgument):
+    """An argument with infinite entries, or entries that are not a number."""
+
+
+class NotInvertible(ArithmeticError):
+    r"""A step whose map is not invertible: on its way :math:`\det \partial v' / \partial v \le 0` for some particle.
+
+    Args:
+        folded: Number of such particles.
+        particles: Number of all particles.
+        dt: The time step.
+        passing: The largest time step that would have passed, 0 if none was found.
+    """
+
+    def __init__(self, folded: int, particles: int, dt: float, passing: float) -> None:
+        super().__init__(folded, particles, dt, passing)
+        self.folded, self.particles, self.dt, self.passing = folded, particles, dt, passing
+
+    def __str__(self) -> str:
+        share = f"{self.folded} of {self.particles} particles ({self.folded / self.particles:.2%})"
+        cure = f"with this field a dt below {self.passing:.3g} would have passed (got {self.dt:g})"
+        return f"the map of the step is not invertible: on its way det dv'/dv <= 0 for {share}; {cure}"
+
+
+class Diverged(ArithmeticError):
+    """A quantity became infinite or not a number, or a solve failed; the message says which and when."""
