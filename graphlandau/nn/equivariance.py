@@ -103,9 +103,9 @@ def require_equivariant(
     Example:
         >>> v = torch.randn(20, 2, generator=torch.Generator().manual_seed(0))
         >>> require_equivariant(lambda v: v.mean(0) - v, v)
-        >>> require_equivariant(lambda v: 0 * v + 1, v, generator=torch.Generator().manual_seed(0))
+        >>> require_equivariant(lambda v: 0 * v + 1, v, generator=torch.Generator().manual_seed(0))  # doctest: +ELLIPSIS
         Traceback (most recent call last):
-        ValueError: 'score' must be equivariant (got a relative error of 1.9 under reflections, tolerance 0.0012)
+        graphlandau.base.errors.InvalidArgument: 'score' must be equivariant (got a relative error of 1.9 ...
     """
     require_velocities("v", v)
     tolerance = 1e4 * torch.finfo(v.dtype).eps if tolerance is None else require_positive("tolerance", tolerance)

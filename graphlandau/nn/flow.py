@@ -52,7 +52,7 @@ class FlowMap(TimeInterval):
         (True, torch.Size([1000, 2]))
         >>> flow.at(v0, 5.5)
         Traceback (most recent call last):
-        ValueError: 't' must be in [0, 5], the times the flow was built for (got 5.5)
+        graphlandau.base.errors.InvalidArgument: 't' must be in [0, 5], the times the flow was built for (got 5.5)
 
     Reference: arXiv:2603.10874, Eq. (2.9) and Section 2.3.
     """

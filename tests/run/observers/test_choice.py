@@ -81,7 +81,7 @@ REFUSED_AT_THE_START = {
     "--problem vfp_gaussian_1d --method kinetic_jko --certificate true": "'certificate' must be false",
     "--problem vfp_double_well_3d --method kinetic_jko --control my_controls.Flat": "(Flat returned (8, 1) float32",
     "--problem vfp_gaussian_1d --method langevin --problem.epsilon 30": "'dt' must be below 2 / epsilon = 0.0666667",
-    "--problem vpfp_1d1v --method kinetic_sbtm --problem.epsilon 1000": "with this control a dt below 0.00",
+    "--problem vpfp_1d1v --method kinetic_sbtm --problem.epsilon 1000": "with this field a dt below 0.00",
 }
 
 
