@@ -103,7 +103,8 @@ def require_equivariant(
     Example:
         >>> v = torch.randn(20, 2, generator=torch.Generator().manual_seed(0))
         >>> require_equivariant(lambda v: v.mean(0) - v, v)
-        >>> require_equivariant(lambda v: 0 * v + 1, v, generator=torch.Generator().manual_seed(0))  # doctest: +ELLIPSIS
+        >>> constant = lambda v: 0 * v + 1
+        >>> require_equivariant(constant, v, generator=torch.Generator().manual_seed(0))  # doctest: +ELLIPSIS
         Traceback (most recent call last):
         graphlandau.base.errors.InvalidArgument: 'score' must be equivariant (got a relative error of 1.9 ...
     """
