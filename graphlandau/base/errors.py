@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, TypeVar
 
-__all__ = ["Diverged", "InvalidArgument", "NonFinite", "NotInvertible"]
+__all__ = ["Diverged", "InvalidArgument", "NonFinite", "NotInvertible", "out_of_memory"]
 
 SelfT = TypeVar("SelfT", bound="InvalidArgument")
 
@@ -64,3 +64,14 @@ class NotInvertible(ArithmeticError):
 
 class Diverged(ArithmeticError):
     """A quantity became infinite or not a number, or a solve failed; the message says which and when."""
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Whether ``error`` says that there is not enough memory.
+
+    On a CPU torch says so in words only, by a plain ``RuntimeError``; nowhere else is the text of an error read.
+    """
+    import torch  # not on top: the command line refuses what is typed without it
+
+    words = "can't allocate memory"
+    return isinstance(error, MemoryError | torch.OutOfMemoryError) or words in str(error)

@@ -17,9 +17,10 @@ from graphlandau.diagnostics.equilibrium import (
 )
 from graphlandau.diagnostics.errors import covariance_error, relative_fisher_divergence
 from graphlandau.diagnostics.mode_growth import ModeGrowth, mode_growth
-from graphlandau.diagnostics.phase_space import field_mode, field_noise, field_square, kinetic_energy, potential_energy
+from graphlandau.diagnostics.phase_space import field_mode, field_noise
 from graphlandau.diagnostics.trajectories import relative_trajectory_error
-from graphlandau.physics.moments import average, covariance, energy, fourth_moment, mass, momentum
+from graphlandau.fields.energy import field_square, potential_energy
+from graphlandau.physics.moments import average, covariance, energy, fourth_moment, kinetic_energy, mass, momentum
 
 __all__ = [
     "ModeGrowth",

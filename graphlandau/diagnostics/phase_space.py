@@ -1,4 +1,4 @@
-"""Energies and Fourier modes of particles with positions and their field."""
+"""Fourier modes of the field of particles with positions, and their noise."""
 
 from __future__ import annotations
 
@@ -6,34 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from graphlandau.fields import Potential
-
-__all__ = ["field_mode", "field_noise", "field_square", "kinetic_energy", "potential_energy"]
-
-
-def kinetic_energy(v: Float[Tensor, "N d"], mass: float = 1.0) -> float:
-    r""":math:`\int \tfrac12 |v|^2 f = m \langle |v|^2 \rangle / 2`; dimensionless, summed in float64."""
-    return 0.5 * mass * float(v.double().square().sum(1).mean())
-
-
-def field_square(field: Float[Tensor, "*cells dx"], volume: float) -> float:
-    r""":math:`\int |E|^2 dx` over the box, by the values on the nodes; dimensionless. The energy is half of it."""
-    return volume * float(field.double().square().sum(-1).mean())
-
-
-def potential_energy(
-    x: Float[Tensor, "N dx"],
-    *,
-    mass: float = 1.0,
-    potential: Potential | None = None,
-    field: Float[Tensor, "*cells dx"] | None = None,
-    volume: float | None = None,
-) -> float:
-    r""":math:`\int \phi f + \tfrac12 \int |E|^2 dx` of a potential, and of a field in a box of ``volume``."""
-    energy = 0.0 if potential is None else mass * float(potential.value(x.double()).mean())
-    if field is not None and volume is not None:
-        energy += 0.5 * field_square(field, volume)
-    return energy
+__all__ = ["field_mode", "field_noise"]
 
 
 def field_mode(field: Float[Tensor, "*cells dx"], mode: int) -> complex:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from typing import TYPE_CHECKING
+from typing import Any, Protocol
 
 import torch
 from jaxtyping import Float
@@ -12,16 +12,21 @@ from torch import Tensor
 
 from graphlandau.base.errors import InvalidArgument
 from graphlandau.base.validation import require_dimension, require_number
-
-if TYPE_CHECKING:
-    # At run time the layers import this package.
-    from graphlandau.nn.conv.deposit import Deposit
+from graphlandau.graphs.grid import Grid
 
 __all__ = ["conserving_current"]
 
 
+class Deposits(Protocol):
+    """What sums at the nodes of its grid what particles carry: a :class:`~graphlandau.nn.Deposit`."""
+
+    grid: Grid
+
+    def __call__(self, pos: Tensor, values: Tensor, /) -> Any: ...
+
+
 def conserving_current(
-    deposit: Deposit,
+    deposit: Deposits,
     start: Float[Tensor, "N d_x"],
     displacement: Float[Tensor, "N d_x"],
     charge: Float[Tensor, " N"],
@@ -44,7 +49,7 @@ def conserving_current(
     :math:`2^{d_x}` of them. Dimensionless.
 
     Args:
-        deposit: A deposit on a periodic grid; of any order.
+        deposit: A :class:`~graphlandau.nn.Deposit` on a periodic grid; of any order.
         start: Positions before the step, :math:`(N, d_x)`.
         displacement: Motion in the step, *not* wrapped, :math:`(N, d_x)`.
         charge: Charge (or weight) of each particle, :math:`(N,)`.

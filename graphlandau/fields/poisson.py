@@ -12,7 +12,7 @@ from graphlandau.base.errors import InvalidArgument
 from graphlandau.base.validation import is_concrete, require_finite
 from graphlandau.graphs.grid import Grid
 
-__all__ = ["Poisson", "Symbols", "field_energy", "require_field", "require_periodic"]
+__all__ = ["Poisson", "Symbols", "require_field", "require_periodic"]
 
 
 class Poisson(nn.Module):
@@ -76,24 +76,6 @@ class Poisson(nn.Module):
 
     def __repr__(self) -> str:
         return f"Poisson({self.grid})"
-
-
-def field_energy(grid: Grid, E: Float[Tensor, "*shape d_x"]) -> Float[Tensor, ""]:
-    r"""Energy of a field, :math:`\frac{1}{2} \int |E|^2 dx = \frac{1}{2} \sum_i |E_i|^2 \prod_a h_a` on the grid.
-
-    Args:
-        grid: A periodic grid.
-        E: Field at the nodes or on the faces, ``(*grid.shape, d_x)``.
-
-    Raises:
-        ValueError: If the grid is bounded, or ``E`` is not a finite floating field on it.
-
-    Example:
-        >>> field_energy(Grid(2.0, 4), torch.ones(4, 1))
-        tensor(1.)
-    """
-    require_field("E", E, require_periodic(grid), grid.d)
-    return 0.5 * grid.cell_volume * E.square().sum()
 
 
 class Symbols:

@@ -10,11 +10,13 @@ from torch_geometric.data import Data
 
 from graphlandau.base.errors import InvalidArgument, NotInvertible
 from graphlandau.base.validation import require_one_of
-from graphlandau.diagnostics import kinetic_energy, potential_energy
+from graphlandau.fields import potential_energy
 from graphlandau.integrators.inner_flow import segment_to_singular
 from graphlandau.methods.kinetic_transport import KineticTransport
+from graphlandau.methods.method import Facts
 from graphlandau.nn.control import ControlModel
 from graphlandau.objectives import ControlObjective, log_determinant
+from graphlandau.physics.moments import kinetic_energy
 from graphlandau.problems import KineticProblem
 from graphlandau.training.control_fit import ControlFit
 
@@ -85,6 +87,10 @@ class ControlledTransport(KineticTransport):
     def model(self) -> ControlModel:
         """The control."""
         return self.fit.model
+
+    def facts(self, problem: KineticProblem, particles: int) -> Facts:
+        """The control."""
+        return Facts(models={"control": type(self.fit.control).__name__})
 
     def prepare(self, state: Data, problem: KineticProblem) -> None:
         """Take force and collisions of ``problem``, and fit the control to the device of ``state``."""

@@ -10,13 +10,13 @@ from torch import Tensor, nn
 from torch_geometric.data import Data
 
 from graphlandau.base.errors import InvalidArgument, NotInvertible
+from graphlandau.base.state import particle_state
 from graphlandau.base.validation import require_integer, require_one_of, require_positive
 from graphlandau.diagnostics import average
 from graphlandau.integrators.inner_flow import INNER_INTEGRATORS, Flow, InnerFlow, segment_to_singular
 from graphlandau.methods.learned import LearnedTransport, particles_of
 from graphlandau.methods.method import Scored
 from graphlandau.methods.span import SpanSolver
-from graphlandau.methods.transport import unchecked_state
 from graphlandau.nn.conv import JKOAction
 from graphlandau.nn.pairs import MESH_TOLERANCE, expected_calls
 from graphlandau.nn.score import ClosedFormScore, Solvable
@@ -291,7 +291,7 @@ class JKO(LearnedTransport):
         """
         weight = state.get("weight")
         if frame.jac_s is None:
-            return unchecked_state(state.v + dt * frame.drift, state.t + dt, weight, None)
+            return particle_state(state.v + dt * frame.drift, t=state.t + dt, weight=weight, checked=False)
         first = (frame.s, frame.jac_s, frame.drift)
 
         def flow_for(tau: float) -> Flow:
@@ -301,9 +301,9 @@ class JKO(LearnedTransport):
         flow = flow_for(dt)
         self._require_unfolded(flow, flow_for, dt)
         if self.log_det == "none":
-            return unchecked_state(flow.v, state.t + dt, weight, None)
+            return particle_state(flow.v, t=state.t + dt, weight=weight, checked=False)
         growth = flow.log_det() if self.log_det == "exact" else flow.growth
-        return unchecked_state(flow.v, state.t + dt, weight, state.log_f - growth)
+        return particle_state(flow.v, t=state.t + dt, weight=weight, log_f=state.log_f - growth, checked=False)
 
 
 def _as_score(v: Tensor, u: Tensor, jacobian: Tensor | None, weight: Tensor | None) -> tuple[Tensor, Tensor | None]:

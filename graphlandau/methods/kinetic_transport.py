@@ -10,6 +10,7 @@ from torch import Tensor
 from torch_geometric.data import Data
 
 from graphlandau.base.errors import InvalidArgument
+from graphlandau.base.state import particle_state
 from graphlandau.base.validation import require_finite, require_one_of
 from graphlandau.integrators.symplectic import MAPS, symplectic_step
 from graphlandau.methods.forces import Force, force_of
@@ -136,8 +137,7 @@ class KineticTransport(Method[KineticProblem, Forced]):
 
     def after(self, t: float, x: Tensor, force: Tensor, field: Tensor | None, tensors: dict[str, Tensor]) -> Data:
         """The state of these tensors at ``t``; without a field there is none in it."""
-        fields = {} if field is None else {"field": field}
-        return Data(pos=x, force=force, t=t, num_nodes=x.size(0), **fields, **tensors)
+        return particle_state(t=t, pos=x, force=force, field=field, checked=False, **tensors)
 
     def state_dict(self) -> dict[str, Tensor]:
         """State of the random generator."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable
+from dataclasses import replace
 from typing import ClassVar, cast
 
 import torch
@@ -14,6 +15,7 @@ from graphlandau import objectives
 from graphlandau.base import distributed
 from graphlandau.base.errors import InvalidArgument
 from graphlandau.base.validation import require_integer, require_positive
+from graphlandau.methods.method import Facts
 from graphlandau.methods.transport import LandauTransport, model_field
 from graphlandau.nn.score import ScoreModel, Solvable, as_score_model
 from graphlandau.nn.score.base import MOST_COUPLED
@@ -110,6 +112,10 @@ class LearnedTransport(LandauTransport):
     @abstractmethod
     def judgement(self, judges: Data) -> Callable[[], Tensor]:
         """A loss of these particles, on which the model is not trained."""
+
+    def facts(self, problem: Problem, particles: int) -> Facts:
+        """Those of the drift, and the model."""
+        return replace(super().facts(problem, particles), models={"score": type(self.model).__name__})
 
     def prepare(self, state: Data, problem: Problem) -> None:
         """Put the model on the particles' device and dtype and build its optimiser."""

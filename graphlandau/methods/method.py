@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Generic, TypeVar
 
@@ -14,7 +15,7 @@ from torch_geometric.data import Data
 from graphlandau.nn.score import as_score_model
 from graphlandau.problems.initial_value import InitialValueProblem
 
-__all__ = ["Frame", "Method", "Scored"]
+__all__ = ["Facts", "Frame", "Method", "Scored"]
 
 
 @dataclass
@@ -55,6 +56,23 @@ class Scored(Frame):
         return {"s": self.s}
 
 
+@dataclass(frozen=True)
+class Facts:
+    """What a run says of its method, or has to know of it, whatever kind it is.
+
+    Attributes:
+        models: Class names of its models by what they are: ``{"score": "MLPScore"}``.
+        backend: What sums over pairs of particles, ``None`` without such sums.
+        batch_size: Particles of the random batches inside which they move each other; ``None`` without batches.
+        savings: What would need less memory, as it is typed: ``"a smaller --batch_size"``.
+    """
+
+    models: Mapping[str, str] = field(default_factory=dict)
+    backend: str | None = None
+    batch_size: int | None = None
+    savings: tuple[str, ...] = ()
+
+
 ProblemT = TypeVar("ProblemT", bound=InitialValueProblem)
 FrameT = TypeVar("FrameT", bound=Frame)
 
@@ -76,6 +94,10 @@ class Method(ABC, Generic[ProblemT, FrameT]):
     def in_steps(self) -> bool:
         """Whether particles are moved by time steps, so that a smaller ``dt`` is more exact."""
         return True
+
+    def facts(self, problem: ProblemT, particles: int) -> Facts:
+        """What there is to know of the method when it moves so many ``particles`` of ``problem``."""
+        return Facts()
 
     @staticmethod
     def as_score(module: nn.Module, d: int) -> nn.Module:

@@ -14,9 +14,10 @@ from torch_geometric.data import Data
 
 from graphlandau.base import distributed
 from graphlandau.base.errors import InvalidArgument
+from graphlandau.base.state import particle_state
 from graphlandau.base.validation import require_one_of
 from graphlandau.methods.method import Scored
-from graphlandau.methods.transport import LandauTransport, model_field, unchecked_state
+from graphlandau.methods.transport import LandauTransport, model_field
 from graphlandau.nn.flow import FlowMap
 from graphlandau.nn.score import ScoreModel
 from graphlandau.nn.score.time_score import TimeScore
@@ -242,9 +243,8 @@ class PINN(LandauTransport):
             if self.folded and not before:
                 log.warning("the learned flow is folded for %d of %d particles at t = %g", self.folded, v.size(0), t)
             log_f = torch.where(folded, state.get("log_f", log_f), log_f)
-        placed = unchecked_state(v, t, state.get("weight"), log_f)
-        placed.v0 = state.v0
-        return placed
+        weight = state.get("weight")
+        return particle_state(v, t=t, weight=weight, log_f=log_f, v0=state.v0, checked=False)
 
     def record(self) -> dict[str, float]:
         """Number of particles where the flow is folded."""

@@ -11,13 +11,14 @@ from torch import Tensor
 from torch_geometric.data import Data
 
 from graphlandau.base.errors import InvalidArgument
+from graphlandau.base.state import particle_state
 from graphlandau.base.validation import require_integer, require_one_of, require_positive
 from graphlandau.base.vectors import matvec
 from graphlandau.graphs import RandomBatches
 from graphlandau.integrators.steps import INTEGRATORS, Step
-from graphlandau.methods.method import Method, Scored
+from graphlandau.methods.method import Facts, Method, Scored
 from graphlandau.nn.conv import LandauDrift
-from graphlandau.nn.pairs import MESH_TOLERANCE
+from graphlandau.nn.pairs import MESH_TOLERANCE, choose_backend
 from graphlandau.nn.score import ScoreModel
 from graphlandau.objectives import log_determinant
 from graphlandau.problems import Problem
@@ -66,6 +67,19 @@ class LandauTransport(Method[Problem, Scored]):
         )
         self.drift = LandauDrift(0.0 if backend == "moments" else -3.0, backend=backend, tolerance=mesh_tolerance)
         self.generator = torch.Generator().manual_seed(seed)
+
+    def facts(self, problem: Problem, particles: int) -> Facts:
+        """Backend of the drift, the one used last where it is chosen at every step, and the random batches."""
+        size = None if self.batches is None else self.batches.size
+        backend = self.backend
+        if backend == "auto":
+            backend = self.drift.used or choose_backend(problem.gamma, problem.d, size or particles)
+        savings = ["a smaller --batch_size"]
+        if backend == "mesh":
+            savings.append("a larger --mesh_tolerance")
+        elif -3 <= problem.gamma < 0 and problem.d in (2, 3):
+            savings.append("--backend mesh")
+        return Facts(backend=backend, batch_size=size, savings=tuple(savings))
 
     def prepare(self, state: Data, problem: Problem) -> None:
         """Take the collision kernel of ``problem`` and the device of ``state``."""
@@ -129,7 +143,7 @@ class LandauTransport(Method[Problem, Scored]):
         log_f = None
         if self.log_det != "none":
             log_f = state.log_f - self._log_det(state, frame, step.at, dt)
-        return unchecked_state(step.v, state.t + dt, state.get("weight"), log_f)
+        return particle_state(step.v, t=state.t + dt, weight=state.get("weight"), log_f=log_f, checked=False)
 
     def _step(self, state: Data, frame: Scored, dt: float) -> Step:
         weight = state.get("weight")
@@ -213,13 +227,3 @@ def model_field(model: ScoreModel, dtype: torch.dtype) -> Callable[[Tensor], tup
         return s.to(x), jac_s.to(x)
 
     return field
-
-
-def unchecked_state(v: Tensor, t: float, weight: Tensor | None, log_f: Tensor | None) -> Data:
-    """A state without the checks of :func:`particle_state`: the time loop finds and names what is not finite."""
-    state = Data(v=v, t=t, num_nodes=v.size(0))
-    if weight is not None:
-        state.weight = weight
-    if log_f is not None:
-        state.log_f = log_f
-    return state

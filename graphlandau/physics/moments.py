@@ -9,7 +9,7 @@ from torch import Tensor
 from graphlandau.base.errors import InvalidArgument
 from graphlandau.base.validation import require_integer, require_velocities, require_weight
 
-__all__ = ["average", "covariance", "energy", "fourth_moment", "inner", "mass", "momentum"]
+__all__ = ["average", "covariance", "energy", "fourth_moment", "inner", "kinetic_energy", "mass", "momentum"]
 
 
 def average(x: Float[Tensor, "N ..."], weight: Float[Tensor, " N"] | None = None) -> Float[Tensor, ...]:
@@ -57,6 +57,11 @@ def momentum(v: Float[Tensor, ...], weight: Float[Tensor, " N"] | None = None) -
 def energy(v: Float[Tensor, ...], weight: Float[Tensor, " N"] | None = None) -> Float[Tensor, ""]:
     r"""Kinetic energy :math:`\tfrac{1}{2} \langle |v|^2 \rangle`, conserved by collisions."""
     return 0.5 * average(inner(require_velocities("v", v, min_particles=1), v), weight)
+
+
+def kinetic_energy(v: Float[Tensor, "N d"], mass: float = 1.0) -> float:
+    r""":math:`\int \tfrac12 |v|^2 f = m \langle |v|^2 \rangle / 2`; dimensionless, summed in float64."""
+    return 0.5 * mass * float(v.double().square().sum(1).mean())
 
 
 def covariance(v: Float[Tensor, ...], weight: Float[Tensor, " N"] | None = None) -> Float[Tensor, "d d"]:

@@ -13,6 +13,7 @@ from torch import Tensor
 from torch_geometric.data import Data
 
 from graphlandau.base.files import read_tensors, write_tensors
+from graphlandau.base.state import particle_state
 from graphlandau.run.summary import machine_facts
 
 if TYPE_CHECKING:
@@ -69,7 +70,7 @@ class Checkpoint:
         run.step = self.record["step"]
         run.wall_seconds, run.setup_seconds = self.record["wall_seconds"], self.record["setup_seconds"]
         state = {key: tensor.to(run.device) for key, tensor in self.part("state").items()}
-        run.state = Data(**state, t=run.t, num_nodes=run.particles)
+        run.state = particle_state(**state, t=run.t, checked=False)
         run.method.prepare(run.state, run.problem)
         run.method.load_state_dict(self.part("method"))
         for index, callback in enumerate(run.callbacks):

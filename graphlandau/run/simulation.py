@@ -16,12 +16,11 @@ from torch import Tensor
 from torch_geometric.data import Data
 
 from graphlandau.base import distributed
-from graphlandau.base.errors import Diverged, InvalidArgument, NonFinite
+from graphlandau.base.errors import Diverged, InvalidArgument, NonFinite, out_of_memory
 from graphlandau.base.state import particle_state
 from graphlandau.base.validation import all_finite, require_integer, require_number, require_positive
 from graphlandau.methods.method import FrameT, Method, ProblemT
 from graphlandau.nn.pairs import expected_calls
-from graphlandau.problems.initial_value import InitialValueProblem
 from graphlandau.run.checkpoint import Checkpoint, load_checkpoint, tensors_of
 from graphlandau.run.folder import RunFolder
 from graphlandau.run.observers.callbacks import Callback, Checkpoints, Progress, Snapshots
@@ -107,7 +106,7 @@ class Simulation(Generic[ProblemT, FrameT]):
             raise InvalidArgument("problem", f"must be {what}", repr(problem))
         self.problem, self.method = problem, method
         self.particles = require_integer("particles", problem.particles if particles is None else particles, minimum=2)
-        _require_work_for_all(self.particles, method)
+        _require_work_for_all(self.particles, method.facts(problem, self.particles).batch_size)
         self.dt = require_positive("dt", problem.dt if dt is None else dt)
         self.t_end = problem.t_end if t_end is None else t_end
         self.steps = count_steps(problem.t_start, self.t_end, self.dt)
@@ -181,7 +180,7 @@ class Simulation(Generic[ProblemT, FrameT]):
         generator = torch.Generator().manual_seed(self.seed)
         drawn = self.problem.draw(self.particles, generator=generator)
         tensors = {key: x.to(self.device, self.dtype) for key, x in drawn.items()}
-        return particle_state(**tensors, t=self.problem.t_start)
+        return particle_state(**tensors, t=self.problem.t_start, checked=True)
 
     def _start(self) -> None:
         if self.folder is not None:
@@ -256,19 +255,12 @@ class Simulation(Generic[ProblemT, FrameT]):
         try:
             yield
         except (MemoryError, RuntimeError) as error:
-            known = isinstance(error, MemoryError | torch.OutOfMemoryError)
-            if not known and "can't allocate memory" not in str(error):  # what torch says on a CPU
+            if not out_of_memory(error):
                 raise
-            backend = machine_facts(self)["backend"]
-            cures = ["fewer --particles"]
-            if hasattr(self.method, "batches"):
-                cures.append("a smaller --batch_size")
-            if backend == "mesh":
-                cures.append("a larger --mesh_tolerance")
-            elif _has_mesh(self.problem, self.method):
-                cures.append("--backend mesh")
-            who = f"{self.particles:,} particles" + (f" with the backend {backend}" if backend else "")
-            raise MemoryError(f"{who} need more memory than there is; take {' or '.join(cures)}") from error
+            facts = self.method.facts(self.problem, self.particles)
+            who = f"{self.particles:,} particles" + (f" with the backend {facts.backend}" if facts.backend else "")
+            cures = " or ".join(["fewer --particles", *facts.savings])
+            raise MemoryError(f"{who} need more memory than there is; take {cures}") from error
 
     def _require_finite(self, tensors: Mapping[str, Tensor]) -> None:
         for name, tensor in tensors.items():
@@ -309,18 +301,13 @@ def _settled(state: Data) -> Data:
     return state.apply(lambda x: distributed.of_first(x.contiguous()))
 
 
-def _has_mesh(problem: InitialValueProblem, method: Method) -> bool:
-    return hasattr(method, "mesh_tolerance") and -3 <= getattr(problem, "gamma", 0) < 0 and problem.d in (2, 3)
-
-
-def _require_work_for_all(particles: int, method: Method) -> None:
+def _require_work_for_all(particles: int, batch_size: int | None) -> None:
     count = distributed.world()
     if count > particles:
         raise InvalidArgument("particles", f"must be at least {count}, one for each process", particles)
-    batches = getattr(method, "batches", None)
-    if batches is not None and count > particles // batches.size > 0:
+    if batch_size is not None and count > particles // batch_size > 0:
         most = f"at most {particles // count}, so that each of {count} processes has a block"
-        raise InvalidArgument("batch_size", f"must be {most}", batches.size)
+        raise InvalidArgument("batch_size", f"must be {most}", batch_size)
 
 
 def require_seed(seed: int) -> int:

@@ -12,23 +12,18 @@ import torch
 import graphlandau
 from graphlandau.base import distributed
 from graphlandau.methods import Method
-from graphlandau.nn.pairs import choose_backend
 from graphlandau.problems.initial_value import InitialValueProblem
 
 if TYPE_CHECKING:
     from graphlandau.run.simulation import Simulation
 
-__all__ = ["backend_of", "block_size", "class_names", "left_out", "machine_facts", "summarise"]
+__all__ = ["class_names", "left_out", "machine_facts", "summarise"]
 
 
 def class_names(problem: InitialValueProblem, method: Method) -> dict[str, str | None]:
-    """Return names of problem, method and score model for a run that was not composed from presets."""
-    score = getattr(method, "model", None)
-    return {
-        "problem": problem.name,
-        "method": type(method).__name__.lower(),
-        "score": None if score is None else type(score).__name__,
-    }
+    """Return names of problem, method and models for a run that was not composed from presets."""
+    models = method.facts(problem, problem.particles).models
+    return {"problem": problem.name, "method": type(method).__name__.lower(), "score": None, **models}
 
 
 def machine_facts(run: Simulation) -> dict[str, Any]:
@@ -36,29 +31,12 @@ def machine_facts(run: Simulation) -> dict[str, Any]:
     return {
         "device": str(run.device),
         "dtype": str(run.dtype).removeprefix("torch."),
-        "backend": backend_of(run),
+        "backend": run.method.facts(run.problem, run.particles).backend,
         "processes": distributed.world(),
         "threads": torch.get_num_threads(),
         "torch_version": torch.__version__,
         "graphlandau_version": graphlandau.__version__,
     }
-
-
-def backend_of(run: Simulation) -> str | None:
-    """Return the backend that sums the drift of ``run``, ``None`` for a method without one."""
-    backend = getattr(run.method, "backend", None)
-    if backend != "auto":
-        return backend
-    used = getattr(getattr(run.method, "drift", None), "used", None)
-    if used is not None:
-        return used
-    return choose_backend(run.problem.gamma, run.problem.d, block_size(run))
-
-
-def block_size(run: Simulation) -> int:
-    """Return how many particles at least move each other: all of them, or those of a random batch."""
-    batches = getattr(run.method, "batches", None)
-    return run.particles if batches is None else batches.size
 
 
 def left_out(columns: Iterable[str]) -> set[str]:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch_geometric.data import Data
 
-from graphlandau.base.state import start_of
+from graphlandau.base.state import particle_state, start_of
 from graphlandau.diagnostics import gaussian_kde, grid_axes, grid_points, relative_l2_error
 from graphlandau.methods import LandauTransport, Method
 from graphlandau.problems import Problem
@@ -79,7 +79,7 @@ class DensityErrors(Callback):
             v = self.saved["v"].to(run.state.v) if self.saved else start_of(run.state).clone()
             if not v.numel():
                 return  # given up before the checkpoint
-            self.shadow = Data(v=v, t=run.t, num_nodes=run.particles)
+            self.shadow = particle_state(v, t=run.t, checked=False)
             self.exact.prepare(self.shadow, self.problem)
             if self.saved:
                 self.exact.load_state_dict({"generator": self.saved["generator"]})
@@ -109,7 +109,7 @@ class DensityErrors(Callback):
         """Put the particles of the floor where the exact drift carries them until the next look, if that is known."""
         later = self.problem.t_start + (run.step + 1) * run.dt
         exact = self.problem.characteristics(run.state.v0.double(), later)
-        self.shadow = None if exact is None else Data(v=exact.to(run.state.v), t=later, num_nodes=run.particles)
+        self.shadow = None if exact is None else particle_state(exact.to(run.state.v), t=later, checked=False)
 
     def state_dict(self) -> dict[str, Tensor]:
         """The particles of the floor, and the random batches to come."""

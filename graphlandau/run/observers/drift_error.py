@@ -11,7 +11,6 @@ import torch
 from graphlandau.methods import Method
 from graphlandau.methods.transport import LandauTransport
 from graphlandau.run.observers.callbacks import Callback
-from graphlandau.run.summary import block_size
 
 if TYPE_CHECKING:
     from graphlandau.run.simulation import Simulation
@@ -43,7 +42,8 @@ class DriftError(Callback):
 
     def begin(self, run: Simulation) -> None:
         """Decide whether there is a column: by what the backend is to be, whatever it was at some step."""
-        self.on_mesh = self.method.drift.chosen_backend(run.problem.d, block_size(run)) == "mesh"
+        block = self.method.facts(run.problem, run.particles).batch_size or run.particles
+        self.on_mesh = self.method.drift.chosen_backend(run.problem.d, block) == "mesh"
 
     def after_evaluate(self, run: Simulation) -> None:
         """Measure if it is due."""
