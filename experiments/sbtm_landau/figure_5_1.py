@@ -21,7 +21,7 @@ from graphlandau.base.tables import write_csv
 from graphlandau.cli.config import compose
 from graphlandau.cli.study import publish, read_command_line
 from graphlandau.methods import SBTM
-from graphlandau.run.observers.callbacks import Callback
+from graphlandau.run.observers import Observer
 from graphlandau.run.simulation import Simulation
 
 RATES = (4e-4, 1e-4)
@@ -33,7 +33,7 @@ LOSSES = {
 }
 
 
-class TrainingLosses(Callback):
+class TrainingLosses(Observer):
     """The losses of the model at every time step, before and after it is trained."""
 
     def __init__(self) -> None:
@@ -75,7 +75,7 @@ def trace(name: str, rule: list[str], rate: float, particles: int, smoke: bool, 
         if smoke:
             given |= {"t_end": ["5.6"], "method.initial_steps": ["100"]}
         losses = TrainingLosses()
-        compose(given).simulation(progress=True, callbacks=[losses]).run()
+        compose(given).simulation(progress=True, observers=[losses]).run()
         folder.mkdir(parents=True, exist_ok=True)
         write_csv(file, losses.rows)
     with file.open(newline="") as lines:

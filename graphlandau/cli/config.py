@@ -35,6 +35,7 @@ from graphlandau.methods import Method
 from graphlandau.nn.control import PhaseEmbedding, as_control_model
 from graphlandau.nn.time_field import as_time_field
 from graphlandau.problems import InitialValueProblem, KineticProblem, Problem
+from graphlandau.run.observers import Observer
 from graphlandau.run.observers.certificate import Certificate
 from graphlandau.run.simulation import Simulation, require_device, require_seed
 
@@ -155,7 +156,7 @@ class RunConfig:
         options = {key: value for key, value in vars(self.options).items() if key != "out"}
         return header + yaml.safe_dump(groups | options, sort_keys=False)
 
-    def simulation(self, **options: Any) -> Simulation:
+    def simulation(self, *, observers: Sequence[Observer] = (), **options: Any) -> Simulation:
         """Build score model, method and simulation; networks are initialised from the seed.
 
         Raises:
@@ -176,6 +177,7 @@ class RunConfig:
             control = self._build("control", filled | {"embedding": embedding, "d_x": p.d_x})
             filled["control"] = as_control_model(control, p.d_x, p.d)
         method = self._build("method", filled)
+        certificate = [Certificate(_certifiable(self.problem), method)] if run.certificate else []
         return Simulation(
             self.problem,
             method,
@@ -189,7 +191,7 @@ class RunConfig:
             metrics_every=run.metrics_every,
             checkpoint_every=run.checkpoint_every,
             floors=run.floors,
-            callbacks=[Certificate(_certifiable(self.problem), method)] if run.certificate else [],
+            observers=[*certificate, *observers],
             labels=self.labels,
             **options,
         )

@@ -1,4 +1,4 @@
-"""The time loop: a problem's particles, moved by a method, watched by callbacks."""
+"""The time loop: a problem's particles, moved by a method, watched by observers."""
 
 from __future__ import annotations
 
@@ -15,16 +15,17 @@ import torch
 from torch import Tensor
 from torch_geometric.data import Data
 
+import graphlandau
 from graphlandau.base import distributed
 from graphlandau.base.errors import Diverged, InvalidArgument, NonFinite, out_of_memory
 from graphlandau.base.state import particle_state
 from graphlandau.base.validation import all_finite, require_integer, require_number, require_positive
 from graphlandau.methods.method import FrameT, Method, ProblemT
 from graphlandau.nn.pairs import expected_calls
-from graphlandau.run.checkpoint import Checkpoint, load_checkpoint, tensors_of
+from graphlandau.run.checkpoint import Checkpoint, load_checkpoint, save_checkpoint, tensors_of
 from graphlandau.run.folder import RunFolder
-from graphlandau.run.observers.callbacks import Callback, Checkpoints, Progress, Snapshots
-from graphlandau.run.observers.choice import observers
+from graphlandau.run.observers import Observer
+from graphlandau.run.observers.choice import observers_of
 from graphlandau.run.summary import class_names, machine_facts, summarise
 
 log = logging.getLogger(__name__)
@@ -45,7 +46,7 @@ class Result:
 class Simulation(Generic[ProblemT, FrameT]):
     r"""Moves the particles of ``problem`` by ``method`` from ``t_start`` to ``t_end`` in steps of ``dt``.
 
-    At every time :math:`t_n = t_{\text{start}} + n \, dt` score and drift (or the field) are evaluated, the callbacks
+    At every time :math:`t_n = t_{\text{start}} + n \, dt` score and drift (or the field) are evaluated, the observers
     look, and the method advances. The particles are drawn in float64 from ``seed`` alone, then cast: every method,
     dtype and device starts from the same ones. From a ``folder`` that holds a checkpoint, :meth:`run` goes on
     to the same bits. Several processes (:mod:`graphlandau.base.distributed`) share the work of one
@@ -66,7 +67,7 @@ class Simulation(Generic[ProblemT, FrameT]):
         floors: Whether to measure the error that remains with the exact score, and with fresh exact samples.
         folder: Run folder to write; ``None`` keeps everything in memory.
         progress: Whether to show a progress bar on stderr.
-        callbacks: Further callbacks, called after the built-in ones.
+        observers: Further observers, which look after the built-in ones.
         labels: Names of ``problem``, ``method`` and ``score`` for the summary; the classes' unless given.
 
     Raises:
@@ -98,7 +99,7 @@ class Simulation(Generic[ProblemT, FrameT]):
         floors: bool = True,
         folder: RunFolder | None = None,
         progress: bool = False,
-        callbacks: Sequence[Callback] = (),
+        observers: Sequence[Observer] = (),
         labels: Mapping[str, str | None] | None = None,
     ) -> None:
         if not isinstance(problem, method.solves):
@@ -118,8 +119,9 @@ class Simulation(Generic[ProblemT, FrameT]):
         self.snapshot_steps = {round(k * self.steps / intervals) for k in range(intervals + 1)}
         self.metrics_every = require_integer("metrics_every", metrics_every, minimum=1)
         every = require_integer("checkpoint_every", checkpoint_every, minimum=1)
-        self.callbacks = observers(problem, method, floors, self.seed, every)
-        self.callbacks += [Snapshots(), Checkpoints(every), *callbacks, *([Progress()] if progress else [])]
+        self.observers = observers_of(
+            problem, method, floors=floors, seed=self.seed, every=every, progress=progress, further=observers
+        )
         self.labels = class_names(problem, method) | dict(labels or {})
         self.folder = folder
         self.step, self.wall_seconds, self.setup_seconds = 0, 0.0, 0.0
@@ -148,15 +150,15 @@ class Simulation(Generic[ProblemT, FrameT]):
         """
         self._clock = time.perf_counter()
         # How often a kernel will be called decides whether it is compiled: the same number after a resume.
-        with expected_calls(self.steps), self._closing_callbacks(), self._memory_named():
+        with expected_calls(self.steps), self._closing_observers(), self._memory_named():
             checkpoint = distributed.by_first(self._checkpoint)
             self.method.foresee(self.t_end, None if self.folder is None else self.folder.training)
             if checkpoint is None:
                 self._start()
             else:
                 self.restore(checkpoint)
-            for callback in self.callbacks:
-                callback.begin(self)
+            for observer in self.observers:
+                observer.begin(self)
             if machine_facts(self)["backend"] == "dense":
                 log.info("step %d of %d: kernels are compiled where that pays", self.step, self.steps)
             self._evaluate()
@@ -164,9 +166,12 @@ class Simulation(Generic[ProblemT, FrameT]):
                 self._advance()
                 self._evaluate()
             self.tick()
-            for callback in self.callbacks:
-                callback.end(self)
-        summary = summarise(self)
+            for observer in self.observers:
+                observer.end(self)
+        observed: dict[str, Any] = {}
+        for observer in self.observers:
+            observed |= observer.summary(self)
+        summary = summarise(self, observed)
         if self.folder is not None:
             self.folder.write_summary(summary)
         return Result(self.state, summary, self.rows, self.folder.path if self.folder else None)
@@ -194,17 +199,17 @@ class Simulation(Generic[ProblemT, FrameT]):
         self.setup_seconds = self.wall_seconds
 
     @contextmanager
-    def _closing_callbacks(self) -> Iterator[None]:
+    def _closing_observers(self) -> Iterator[None]:
         try:
             yield
         finally:
-            for callback in self.callbacks:
-                callback.close()
+            for observer in self.observers:
+                observer.close()
 
     def _evaluate(self) -> None:
-        """What moves the current state, seen by every callback."""
-        for callback in self.callbacks:
-            callback.before_evaluate(self)
+        """What moves the current state, seen by every observer."""
+        for observer in self.observers:
+            observer.before_evaluate(self)
         with self._failures_named(), self._particles_named(self.state):
             self.frame = self.method.evaluate(self.state, self.dt)
         self._require_finite(self.frame.computed())
@@ -212,8 +217,8 @@ class Simulation(Generic[ProblemT, FrameT]):
         seconds = round(self.wall_seconds, 3)
         self.row = {"step": self.step, "t": self.t, "wall_seconds": seconds} if self.row_due else {}
         with self._failures_named():
-            for callback in self.callbacks:
-                callback.after_evaluate(self)
+            for observer in self.observers:
+                observer.after_evaluate(self)
         if self.row:
             self.rows.append(self.row)
             if self.folder is not None:
@@ -271,23 +276,81 @@ class Simulation(Generic[ProblemT, FrameT]):
     def _where(self) -> str:
         return f"at step {self.step} of {self.steps} (t = {self.t:g})"
 
+    def save_checkpoint(self) -> None:
+        """Write a checkpoint to the folder: what a continuation from this step needs; of several processes one."""
+        if self.folder is not None and distributed.rank() == 0:
+            self.folder.checkpoint.parent.mkdir(exist_ok=True)
+            save_checkpoint(self.folder.checkpoint, self._taken_down())
+
+    def _taken_down(self) -> Checkpoint:
+        self.tick()
+        seconds = {"wall_seconds": self.wall_seconds, "setup_seconds": self.setup_seconds}
+        checkpoint = Checkpoint(record={"step": self.step, **seconds, **machine_facts(self)})
+        checkpoint.add("state", tensors_of(self.state))
+        checkpoint.add("method", self.method.state_dict())
+        checkpoint.add("rng", {"cpu": torch.get_rng_state()})
+        if self.device.type == "cuda":
+            checkpoint.add("rng", {"cuda": torch.cuda.get_rng_state(self.device)})
+        for index, observer in enumerate(self.observers):
+            checkpoint.add(f"observer_{index}", observer.state_dict())
+        return checkpoint
+
     def restore(self, checkpoint: Checkpoint) -> None:
-        """Go back to ``checkpoint``, and drop from the folder what was written after it."""
+        """Go back to ``checkpoint``, and drop from the folder what was written after it.
+
+        Raises:
+            ValueError: If it is of another run, or of a version whose checkpoints this one cannot read.
+        """
         assert self.folder is not None
-        now, before = str(self.dtype).removeprefix("torch."), checkpoint.record["dtype"]
-        if now != before:
-            where = f"in which the checkpoint of {self.folder.path} is written"
-            raise InvalidArgument("dtype", f"must be {before}, {where}", now)
-        found = tuple(checkpoint.tensors["state.v"].shape)
-        if found != (self.particles, self.problem.d) or checkpoint.record["step"] > self.steps:
-            at = f"{found} particles at step {checkpoint.record['step']}"
-            raise InvalidArgument("folder", "must hold a checkpoint of this run", f"{self.folder.path}, with {at}")
-        checkpoint.apply(self)
+        self._require_own(checkpoint, self.folder.path)
+        for key, now in machine_facts(self).items():
+            before = checkpoint.record.get(key, now)  # older checkpoints know less
+            if before != now:
+                log.warning("%s was %s and is %s: the last digits may differ", key, before, now)
+        self.step = checkpoint.record["step"]
+        self.wall_seconds, self.setup_seconds = checkpoint.record["wall_seconds"], checkpoint.record["setup_seconds"]
+        state = {key: tensor.to(self.device) for key, tensor in checkpoint.part("state").items()}
+        self.state = particle_state(**state, t=self.t, checked=False)
+        self.method.prepare(self.state, self.problem)
+        with self._reading(checkpoint):
+            self.method.load_state_dict(checkpoint.part("method"))
+            for index, observer in enumerate(self.observers):
+                # Up to version 0.1.0 observers were called callbacks.
+                tensors = checkpoint.part(f"observer_{index}") or checkpoint.part(f"callback_{index}")
+                observer.load_state_dict(tensors)
+        torch.set_rng_state(checkpoint.tensors["rng.cpu"])
+        if "rng.cuda" in checkpoint.tensors:
+            torch.cuda.set_rng_state(checkpoint.tensors["rng.cuda"], self.device)
         log.info("continuing from step %d of %d", self.step, self.steps)
         self.folder.rewind(self.step)
         self.rows = distributed.by_first(self.folder.read_rows)
         # A longer run has other snapshots to come; one that is there already is kept.
         self.snapshot_steps |= {self.step} & set(distributed.by_first(self.folder.snapshot_steps))
+
+    @contextmanager
+    def _reading(self, checkpoint: Checkpoint) -> Iterator[None]:
+        """Say which version has written a checkpoint that does not have what is looked for."""
+        try:
+            yield
+        except (KeyError, RuntimeError) as error:
+            if out_of_memory(error):
+                raise
+            assert self.folder is not None
+            version, now = checkpoint.record["graphlandau_version"], graphlandau.__version__
+            reason = " ".join(f"{type(error).__name__}: {error}".split())
+            written = f"{self.folder.path}, written by graphlandau {version}; {reason}"
+            raise InvalidArgument("folder", f"must hold a checkpoint that version {now} can read", written) from error
+
+    def _require_own(self, checkpoint: Checkpoint, path: Path) -> None:
+        """Refuse the checkpoint of another run."""
+        now, before = str(self.dtype).removeprefix("torch."), checkpoint.record["dtype"]
+        if now != before:
+            where = f"in which the checkpoint of {path} is written"
+            raise InvalidArgument("dtype", f"must be {before}, {where}", now)
+        found = tuple(checkpoint.tensors["state.v"].shape)
+        if found != (self.particles, self.problem.d) or checkpoint.record["step"] > self.steps:
+            at = f"{found} particles at step {checkpoint.record['step']}"
+            raise InvalidArgument("folder", "must hold a checkpoint of this run", f"{path}, with {at}")
 
     def tick(self) -> None:
         """Bring ``wall_seconds`` up to now."""

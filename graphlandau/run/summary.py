@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 import torch
 
@@ -13,9 +13,7 @@ import graphlandau
 from graphlandau.base import distributed
 from graphlandau.methods import Method
 from graphlandau.problems.initial_value import InitialValueProblem
-
-if TYPE_CHECKING:
-    from graphlandau.run.simulation import Simulation
+from graphlandau.run.observers.observer import Run
 
 __all__ = ["class_names", "left_out", "machine_facts", "summarise"]
 
@@ -26,7 +24,7 @@ def class_names(problem: InitialValueProblem, method: Method) -> dict[str, str |
     return {"problem": problem.name, "method": type(method).__name__.lower(), "score": None, **models}
 
 
-def machine_facts(run: Simulation) -> dict[str, Any]:
+def machine_facts(run: Run) -> dict[str, Any]:
     """Return what decides the last bits of a run: device, dtype, backend, threads, versions."""
     return {
         "device": str(run.device),
@@ -44,16 +42,16 @@ def left_out(columns: Iterable[str]) -> set[str]:
     return {"step", "t", "wall_seconds", "cov_trace", *(key for key in columns if re.fullmatch(r"cov_\d+_\d+", key))}
 
 
-def last_row(run: Simulation) -> dict[str, Any]:
+def last_row(run: Run) -> dict[str, Any]:
     """Return the numbers of the last row of the metrics that a summary repeats."""
     repeated = left_out(run.row)
     return {key: value for key, value in run.row.items() if key not in repeated}
 
 
-def summarise(run: Simulation) -> dict[str, Any]:
+def summarise(run: Run, observed: Mapping[str, Any]) -> dict[str, Any]:
     """Return the summary of ``run`` at its last step; times are dimensionless, ``*_seconds`` by the clock.
 
-    What was run and where, the last row of the metrics, and what the callbacks add. For the Landau equation
+    What was run and where, the last row of the metrics, and what was ``observed`` beside it. For the Landau equation
     ``density_mass`` is the mass of the density as it is printed, and ``time`` says whether ``t`` is its time or that of
     the normalised one.
     """
@@ -71,8 +69,7 @@ def summarise(run: Simulation) -> dict[str, Any]:
         "setup_seconds": run.setup_seconds,
         "seconds_per_step": (run.wall_seconds - run.setup_seconds) / run.steps,
         **last_row(run),
+        **observed,
     }
-    for callback in run.callbacks:
-        summary |= callback.summary(run)
     # JSON has no infinity.
     return {k: None if isinstance(x, float) and not math.isfinite(x) else x for k, x in summary.items()}

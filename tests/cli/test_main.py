@@ -15,7 +15,7 @@ from graphlandau import plotting
 from graphlandau.cli import main as cli
 from graphlandau.methods import Blob, Training
 from graphlandau.run.checkpoint import load_checkpoint
-from graphlandau.run.observers.callbacks import Checkpoints
+from graphlandau.run.observers.checkpoints import Checkpoints
 
 RUN = (
     "run --problem bkw_2d --method blob --particles 60 --dt 0.02 --t_end 0.2"

@@ -17,7 +17,7 @@ from graphlandau.nn import GNNScore, LandauDrift, MLPScore, TimeField, TimeMLP
 from graphlandau.problems import BKW, Anisotropic, Gaussian, Problem, Truncated
 from graphlandau.run.checkpoint import load_checkpoint
 from graphlandau.run.folder import RunFolder
-from graphlandau.run.observers.callbacks import Callback
+from graphlandau.run.observers import Observer
 from graphlandau.run.observers.certificate import Certificate
 from graphlandau.run.protocols import density_error
 from graphlandau.run.simulation import Simulation
@@ -56,7 +56,7 @@ def trained(tmp_path_factory):
     return path
 
 
-class StopAt(Callback):
+class StopAt(Observer):
     """Ends the process, as far as the run can tell, at one step and stage."""
 
     def __init__(self, step, stage):
@@ -103,12 +103,12 @@ def test_a_run_is_an_enquiry_of_the_trained_pair():
     """At every step: particles by the map, score by the score of that time, drift by the sum over these particles."""
     problem, seen = BKW(2), []
 
-    class Watch(Callback):
+    class Watch(Observer):
         def after_evaluate(self, run):
             seen.append((run.t, run.state.v, run.frame))
 
     method = pinn()
-    run(method, problem=problem, callbacks=[Watch()]).run()
+    run(method, problem=problem, observers=[Watch()]).run()
     v0 = problem.sample(40, generator=torch.Generator().manual_seed(0))
     assert torch.equal(seen[0][1], v0)
     for t, v, frame in seen:
@@ -290,7 +290,7 @@ def test_a_resumed_run_gives_the_same_bits(tmp_path, transport, step, stage):
     whole = run(pinn(transport=transport), RunFolder.create(tmp_path / "whole", "")).run()
     folder = RunFolder.create(tmp_path / "cut", "")
     with pytest.raises(KeyboardInterrupt):
-        run(pinn(transport=transport), folder, callbacks=[StopAt(step, stage)]).run()
+        run(pinn(transport=transport), folder, observers=[StopAt(step, stage)]).run()
     # Other initial weights: everything has to come from the folder. Unless it stopped before its first checkpoint.
     again = pinn(network(5), network(6), transport=transport) if step else pinn(transport=transport)
     resumed = run(again, folder).run()
@@ -299,7 +299,7 @@ def test_a_resumed_run_gives_the_same_bits(tmp_path, transport, step, stage):
     assert numbers(resumed.metrics) == numbers(whole.metrics)
     one, other = (load_checkpoint(tmp_path / x / "checkpoint" / "latest.safetensors").tensors for x in ("whole", "cut"))
     assert one.keys() == other.keys()
-    assert all(torch.equal(one[key], other[key]) for key in one if not key.startswith("callback"))
+    assert all(torch.equal(one[key], other[key]) for key in one if not key.startswith("observer"))
 
 
 @pytest.mark.parametrize("iteration", [4, 10, 17])
@@ -424,7 +424,7 @@ def test_plain_networks_are_trained_and_resumed(tmp_path, transport):
     assert physics[-1] < physics[0] / 2
     folder = RunFolder.create(tmp_path / "cut", "")
     with pytest.raises(KeyboardInterrupt):
-        run(pinn(Own(1), Own(2), **options), folder, callbacks=[StopAt(3, "after")]).run()
+        run(pinn(Own(1), Own(2), **options), folder, observers=[StopAt(3, "after")]).run()
     resumed = run(pinn(Own(3), Own(4), **options), folder).run()
     assert torch.equal(resumed.state.v, whole.state.v)
     path = folder.training / "trained.safetensors"
@@ -508,7 +508,7 @@ def test_errors_start_from_the_particles_and_not_from_where_the_map_puts_them():
 def test_the_certificate_follows_the_steps_of_the_score(trained):
     """Steps along the learned score have a certificate; the flow has none and says what has."""
     method = pinn(trained=str(trained), transport="score")
-    rows = run(method, callbacks=[Certificate(BKW(2), method)]).run().metrics
+    rows = run(method, observers=[Certificate(BKW(2), method)]).run().metrics
     assert rows[0]["score_loss_integral"] == 0
     assert 0 < rows[-1]["score_loss_integral"] == pytest.approx(0.1 * sum(row["score_loss"] for row in rows[:-1]))
     method = pinn(trained=str(trained))

@@ -5,18 +5,28 @@ import h5py
 import pytest
 import torch
 
+import graphlandau
 from graphlandau.base.errors import Diverged
 from graphlandau.diagnostics import energy
 from graphlandau.methods import SBTM, Blob, LandauTransport
 from graphlandau.nn.score import ClosedFormScore, MLPScore
 from graphlandau.problems import BKW, Anisotropic, Gaussian, Problem
-from graphlandau.run.checkpoint import load_checkpoint
+from graphlandau.run.checkpoint import load_checkpoint, save_checkpoint
 from graphlandau.run.folder import RunFolder
-from graphlandau.run.observers.callbacks import Callback
+from graphlandau.run.observers import Observer
 from graphlandau.run.observers.density_errors import DensityErrors, ExactTransport
 from graphlandau.run.simulation import Simulation, count_steps
 
+
+class Stochastic(LandauTransport):
+    """A user's method that draws from torch's global generator."""
+
+    def score(self, state):
+        return -state.v + 0.1 * torch.randn_like(state.v), None
+
+
 METHODS = {
+    "stochastic": lambda: Stochastic(log_det="none"),
     "blob": lambda: Blob(batch_size=20, seed=3),
     "midpoint": lambda: Blob(integrator="midpoint", log_det="none"),
     "sbtm": lambda: SBTM(seeded_network(), objective="denoising", steps=2, minibatch=30, initial_steps=5),
@@ -37,7 +47,7 @@ def simulation(method, **options):
     return Simulation(BKW(d=2), method, **defaults | options)
 
 
-class StopAt(Callback):
+class StopAt(Observer):
     """Ends the process, as far as the run can tell, at one step and stage."""
 
     def __init__(self, step, stage):
@@ -70,7 +80,7 @@ def test_resumed_run_gives_the_same_bits(tmp_path, method, step, stage):
 
     folder = RunFolder.create(tmp_path / "cut", "")
     with pytest.raises(KeyboardInterrupt):
-        simulation(METHODS[method](), folder=folder, callbacks=[StopAt(step, stage)]).run()
+        simulation(METHODS[method](), folder=folder, observers=[StopAt(step, stage)]).run()
     folder.close()
     torch.manual_seed(123)  # a new process knows nothing of the old one's generators
     again = RunFolder.open(tmp_path / "cut")
@@ -98,7 +108,7 @@ def test_longer_run_continues_to_the_bits_of_one_that_was_longer_from_the_start(
 def test_wall_seconds_cumulate(tmp_path):
     folder = RunFolder.create(tmp_path, "")
     with pytest.raises(KeyboardInterrupt):
-        simulation(Blob(), folder=folder, callbacks=[StopAt(6, "after")]).run()
+        simulation(Blob(), folder=folder, observers=[StopAt(6, "after")]).run()
     before = load_checkpoint(folder.checkpoint).record["wall_seconds"]
     result = simulation(Blob(), folder=folder).run()
     assert result.summary["wall_seconds"] > before > result.summary["setup_seconds"] > 0
@@ -120,6 +130,38 @@ def test_checkpoint_of_another_precision_is_refused(tmp_path):
         simulation(Blob(), folder=folder, dtype=torch.float64).run()
 
 
+def rewritten(folder, change):
+    """The checkpoint of ``folder`` with the names of its tensors changed; ``None`` leaves one out."""
+    checkpoint = load_checkpoint(folder.checkpoint)
+    names = {key: change(key) for key in checkpoint.tensors}
+    checkpoint.tensors = {names[key]: x for key, x in checkpoint.tensors.items() if names[key] is not None}
+    save_checkpoint(folder.checkpoint, checkpoint)
+
+
+def test_checkpoint_of_the_version_before_is_read(tmp_path):
+    """There observers were called callbacks."""
+    expected = simulation(Blob()).run()
+    folder = RunFolder.create(tmp_path, "")
+    with pytest.raises(KeyboardInterrupt):
+        simulation(Blob(), folder=folder, observers=[StopAt(7, "after")]).run()
+    rewritten(folder, lambda key: key.replace("observer_", "callback_"))
+    result = simulation(Blob(), folder=folder).run()
+    assert torch.equal(result.state.v, expected.state.v)
+    assert numbers(result.metrics) == numbers(expected.metrics)
+
+
+@pytest.mark.parametrize("lost", ["method.model.network.last.bias", "method.generator"])
+def test_checkpoint_that_is_not_understood_is_refused_with_its_version(tmp_path, lost):
+    folder = RunFolder.create(tmp_path, "")
+    simulation(METHODS["sbtm"](), folder=folder).run()
+    rewritten(folder, lambda key: None if key == lost else key)
+    version = graphlandau.__version__
+    told = rf"^'folder' must hold a checkpoint that version {version} can read .* written by graphlandau {version}"
+    with pytest.raises(ValueError, match=told) as refused:
+        simulation(METHODS["sbtm"](), folder=folder).run()
+    assert "\n" not in str(refused.value)
+
+
 def test_same_particles_for_every_method_and_dtype():
     states = []
     for method, dtype in (
@@ -128,16 +170,16 @@ def test_same_particles_for_every_method_and_dtype():
         (METHODS["sbtm"](), torch.float64),
     ):
         first = FirstState()
-        simulation(method, dtype=dtype, t_end=0.02, seed=7, callbacks=[first]).run()
+        simulation(method, dtype=dtype, t_end=0.02, seed=7, observers=[first]).run()
         states.append(first.v)
     assert torch.equal(states[0], states[2])
     assert torch.equal(states[0].float(), states[1])
     other = FirstState()
-    simulation(Blob(), t_end=0.02, seed=8, callbacks=[other]).run()
+    simulation(Blob(), t_end=0.02, seed=8, observers=[other]).run()
     assert not torch.equal(other.v, states[1])
 
 
-class FirstState(Callback):
+class FirstState(Observer):
     def begin(self, run):
         self.v = run.state.v.clone()
 
@@ -208,9 +250,9 @@ def test_density_known_at_some_times_only(tmp_path, stop):
         def density(self, t):
             return super().density(t) if t < 0.05 or t > 0.15 else None
 
-    def run(folder, callbacks=()):
+    def run(folder, observers=()):
         options = {"particles": 60, "dt": 0.02, "t_end": 0.2, "snapshots": 3, "checkpoint_every": 5}
-        return Simulation(Between(d=2), Blob(), folder=folder, callbacks=callbacks, **options).run()
+        return Simulation(Between(d=2), Blob(), folder=folder, observers=observers, **options).run()
 
     folder = RunFolder.create(tmp_path, "")
     if stop:
@@ -334,11 +376,11 @@ def test_density_errors_only_where_there_is_a_density():
     assert len(DensityErrors.where_known(BKW(d=3), Blob(), floors=True, seed=0)) == 1
 
 
-def test_user_callbacks_add_columns():
-    class Hottest(Callback):
+def test_user_observers_add_columns():
+    class Hottest(Observer):
         def after_evaluate(self, run):
             if run.row_due:
                 run.row["hottest"] = float(run.state.v.norm(dim=1).max())
 
-    result = simulation(Blob(), callbacks=[Hottest()]).run()
+    result = simulation(Blob(), observers=[Hottest()]).run()
     assert result.metrics[-1]["hottest"] == float(result.state.v.norm(dim=1).max())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -23,10 +23,7 @@ from graphlandau.diagnostics.certificates import (
 from graphlandau.methods import JKO, Method, Scored
 from graphlandau.nn.conv import LandauDrift
 from graphlandau.problems import Problem
-from graphlandau.run.observers.callbacks import Callback
-
-if TYPE_CHECKING:
-    from graphlandau.run.simulation import Simulation
+from graphlandau.run.observers.observer import Observer, Run
 
 log = logging.getLogger(__name__)
 
@@ -46,7 +43,7 @@ class Certifiable(Protocol):
         ...
 
 
-class Certificate(Callback):
+class Certificate(Observer):
     r"""Follows the score :math:`\sigma` of the density that the particles really have, and bounds their error by it.
 
     The density of the run is the initial one pushed forward by the steps, each of which is a known map: its score needs
@@ -86,7 +83,7 @@ class Certificate(Callback):
         self._restored = False
         _require_certifiable(problem, method)
 
-    def begin(self, run: Simulation) -> None:
+    def begin(self, run: Run) -> None:
         """Start with the score of the initial density, or where the checkpoint left off."""
         _require_certifiable(self.problem, run.method)
         run.labels["certificate"] = f"{self.bound.name}: {self.bound.statement}"
@@ -105,7 +102,7 @@ class Certificate(Callback):
         }
 
     @torch.no_grad()
-    def after_evaluate(self, run: Simulation) -> None:
+    def after_evaluate(self, run: Run) -> None:
         """Compare the score with that of the density; move the latter along with the particles."""
         now, v, s = self.tensors, run.state.v.double(), run.frame.s.double()
         weight = run.state.weight.double() if "weight" in run.state else None

@@ -1,22 +1,55 @@
-"""Which callbacks measure a run: that depends on the kind of its problem, and on what is known about it."""
+"""Which observers a run has: that depends on the kind of its problem, and on what is known about it."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 from graphlandau.base.errors import InvalidArgument
 from graphlandau.methods import Method
 from graphlandau.problems import KineticProblem, Problem
 from graphlandau.problems.initial_value import InitialValueProblem
-from graphlandau.run.observers.callbacks import Callback
+from graphlandau.run.observers.checkpoints import Checkpoints
 from graphlandau.run.observers.density_errors import DensityErrors
 from graphlandau.run.observers.drift_error import DriftError
 from graphlandau.run.observers.kinetic_metrics import KineticMetrics
 from graphlandau.run.observers.metrics import Metrics
+from graphlandau.run.observers.observer import Observer
+from graphlandau.run.observers.progress import Progress
+from graphlandau.run.observers.snapshots import Snapshots
 from graphlandau.run.observers.trajectory_errors import TrajectoryErrors
 
-__all__ = ["observers"]
+__all__ = ["metrics_of", "observers_of"]
 
 
-def observers(problem: InitialValueProblem, method: Method, floors: bool, seed: int, every: int) -> list[Callback]:
+def observers_of(
+    problem: InitialValueProblem,
+    method: Method,
+    *,
+    floors: bool,
+    seed: int,
+    every: int,
+    progress: bool = False,
+    further: Sequence[Observer] = (),
+) -> list[Observer]:
+    """Return all observers of a run in the order in which they look: what measures it, what keeps it, what shows it.
+
+    Args:
+        problem: What is solved.
+        method: How.
+        floors: Whether to measure the error that remains with the exact score, and with fresh exact samples.
+        seed: Seed of the fresh samples.
+        every: Steps between two checkpoints.
+        progress: Whether to show a progress bar.
+        further: Observers of the user's, which look after the others.
+
+    Raises:
+        ValueError: If ``problem`` is of no known kind.
+    """
+    observers = [*metrics_of(problem, method, floors, seed, every), Snapshots(), Checkpoints(every), *further]
+    return [*observers, Progress()] if progress else observers
+
+
+def metrics_of(problem: InitialValueProblem, method: Method, floors: bool, seed: int, every: int) -> list[Observer]:
     """Return what fills the metrics of a run of ``problem``, in the order of the columns.
 
     Errors of the drift, which are costly, are measured at every checkpoint: ``every`` so many steps.

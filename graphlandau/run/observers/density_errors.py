@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -13,10 +12,7 @@ from graphlandau.base.state import particle_state, start_of
 from graphlandau.diagnostics import gaussian_kde, grid_axes, grid_points, relative_l2_error
 from graphlandau.methods import LandauTransport, Method
 from graphlandau.problems import Problem
-from graphlandau.run.observers.callbacks import Callback
-
-if TYPE_CHECKING:
-    from graphlandau.run.simulation import Simulation
+from graphlandau.run.observers.observer import Observer, Run
 
 __all__ = ["DensityErrors", "ExactTransport"]
 
@@ -45,7 +41,7 @@ class ExactTransport(LandauTransport):
         return self.problem.score(state.v, state.t), None
 
 
-class DensityErrors(Callback):
+class DensityErrors(Observer):
     r"""Relative L2 error of the kernel density estimate on the problem's grid, at the snapshots.
 
     The estimate has errors that no method is to blame for: the width of its kernel and the finite sample.
@@ -73,7 +69,7 @@ class DensityErrors(Callback):
         known = problem.grid is not None and problem.density(problem.t_end) is not None
         return [cls(problem, method, floors, seed)] if known else []
 
-    def begin(self, run: Simulation) -> None:
+    def begin(self, run: Run) -> None:
         """Start the particles of the floor with those of the run, or where the checkpoint left them."""
         if self.floors:
             v = self.saved["v"].to(run.state.v) if self.saved else start_of(run.state).clone()
@@ -84,7 +80,7 @@ class DensityErrors(Callback):
             if self.saved:
                 self.exact.load_state_dict({"generator": self.saved["generator"]})
 
-    def after_evaluate(self, run: Simulation) -> None:
+    def after_evaluate(self, run: Run) -> None:
         """Compare at a snapshot; move the particles of the floor along."""
         due = run.step in run.snapshot_steps
         if run.row_due:
@@ -105,7 +101,7 @@ class DensityErrors(Callback):
             self.shadow = self.exact.advance(self.shadow, self.exact.evaluate(self.shadow), run.dt)
             self.shadow = self.shadow.apply(Tensor.contiguous)
 
-    def _follow(self, run: Simulation) -> None:
+    def _follow(self, run: Run) -> None:
         """Put the particles of the floor where the exact drift carries them until the next look, if that is known."""
         later = self.problem.t_start + (run.step + 1) * run.dt
         exact = self.problem.characteristics(run.state.v0.double(), later)
@@ -130,7 +126,7 @@ class DensityErrors(Callback):
         exact = density.log_prob(grid_points(self.axes).to(v)).exp().reshape(estimate.shape)
         return float(relative_l2_error(estimate, exact))
 
-    def _fresh_error(self, run: Simulation) -> float | None:
+    def _fresh_error(self, run: Run) -> float | None:
         if self.problem.density(run.t) is None:
             return None
         # A seed of its own for every step, far from the seeds of runs: nothing to restore on a resume.

@@ -4,23 +4,19 @@ from __future__ import annotations
 
 import logging
 import warnings
-from typing import TYPE_CHECKING
 
 import torch
 
 from graphlandau.methods import Method
 from graphlandau.methods.transport import LandauTransport
-from graphlandau.run.observers.callbacks import Callback
-
-if TYPE_CHECKING:
-    from graphlandau.run.simulation import Simulation
+from graphlandau.run.observers.observer import Observer, Run
 
 log = logging.getLogger(__name__)
 
 __all__ = ["DriftError"]
 
 
-class DriftError(Callback):
+class DriftError(Observer):
     r"""Fills the column ``drift_error`` of a run on the mesh, and says the first one; nothing for exact backends.
 
     :math:`\|\tilde U - U\| / \|U\|` over 512 random particles (:meth:`graphlandau.nn.LandauDrift.error`), at the first
@@ -40,12 +36,12 @@ class DriftError(Callback):
         """Return one for a method with a collision drift, none for another."""
         return [cls(method, every)] if isinstance(method, LandauTransport) else []
 
-    def begin(self, run: Simulation) -> None:
+    def begin(self, run: Run) -> None:
         """Decide whether there is a column: by what the backend is to be, whatever it was at some step."""
         block = self.method.facts(run.problem, run.particles).batch_size or run.particles
         self.on_mesh = self.method.drift.chosen_backend(run.problem.d, block) == "mesh"
 
-    def after_evaluate(self, run: Simulation) -> None:
+    def after_evaluate(self, run: Run) -> None:
         """Measure if it is due."""
         if not self.on_mesh:
             return

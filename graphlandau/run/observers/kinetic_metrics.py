@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -12,15 +12,12 @@ from torch_geometric.data import Data
 
 from graphlandau.diagnostics import field_mode, field_noise, field_square, kinetic_energy, mode_growth, potential_energy
 from graphlandau.problems import KineticProblem
-from graphlandau.run.observers.callbacks import Callback
-
-if TYPE_CHECKING:
-    from graphlandau.run.simulation import Simulation
+from graphlandau.run.observers.observer import Observer, Run
 
 __all__ = ["KineticMetrics"]
 
 
-class KineticMetrics(Callback):
+class KineticMetrics(Observer):
     r"""Fills ``run.row`` when a row is due; sums are taken in float64, what is not known is ``None``.
 
     With the mass :math:`m` of ``f``: ``kinetic`` :math:`\int \tfrac12 |v|^2 f`, ``e2`` :math:`\int |E|^2 dx`,
@@ -42,13 +39,13 @@ class KineticMetrics(Callback):
         # Time, amplitude of the mode, and what of it may be noise.
         self.history: list[tuple[float, complex, float]] = []
 
-    def begin(self, run: Simulation) -> None:
+    def begin(self, run: Run) -> None:
         """Remember the energy of the first particles, unless a checkpoint has brought it back."""
         if self.first_energy is None:
             self.first_energy = torch.tensor(self.energies(run.state)["energy"], dtype=torch.float64)
 
     @torch.no_grad()
-    def after_evaluate(self, run: Simulation) -> None:
+    def after_evaluate(self, run: Run) -> None:
         """Measure; the mode at every step."""
         field = run.state.get("field")
         if field is not None:
@@ -110,7 +107,7 @@ class KineticMetrics(Callback):
         friction = e * (v + temperature * density.score_v(state["pos"].double(), v))
         return float((state.control.double() + friction).square().sum(1).mean().sqrt())
 
-    def summary(self, run: Simulation) -> dict[str, Any]:
+    def summary(self, run: Run) -> dict[str, Any]:
         """Growth rate and frequency of the mode, measured and from the dispersion relation, where there are any."""
         if not self.history:
             return {}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from torch import Tensor
 from torch_geometric.data import Data
@@ -28,15 +28,12 @@ from graphlandau.diagnostics import (
 )
 from graphlandau.methods import Method, Scored
 from graphlandau.problems import Problem
-from graphlandau.run.observers.callbacks import Callback
-
-if TYPE_CHECKING:
-    from graphlandau.run.simulation import Simulation
+from graphlandau.run.observers.observer import Observer, Run
 
 __all__ = ["Metrics"]
 
 
-class Metrics(Callback):
+class Metrics(Observer):
     r"""Fills ``run.row`` when a row is due; sums are taken in float64, what is not known is ``None``.
 
     ``energy_rel_drift`` is :math:`|E - E_0| / E_0` and ``momentum_abs_drift`` :math:`|p - p_0|`, with
@@ -49,7 +46,7 @@ class Metrics(Callback):
         self.problem = problem
         self.initial: dict[str, Tensor] = {}
 
-    def begin(self, run: Simulation) -> None:
+    def begin(self, run: Run) -> None:
         """Remember the invariants of the first particles, unless a checkpoint has brought them back."""
         if not self.initial:
             v, weight = start_of(run.state).double(), _velocities(run.state)[1]
@@ -59,7 +56,7 @@ class Metrics(Callback):
                 "covariance": covariance(v, weight),
             }
 
-    def after_evaluate(self, run: Simulation) -> None:
+    def after_evaluate(self, run: Run) -> None:
         """Measure."""
         if not run.row_due:
             return
@@ -92,7 +89,7 @@ class Metrics(Callback):
         }
         return {key: float(covariance_error(v, x, weight)) for key, x in truths.items() if x is not None}
 
-    def summary(self, run: Simulation) -> dict[str, Any]:
+    def summary(self, run: Run) -> dict[str, Any]:
         """The covariance, and how far from a Maxwellian as many independent samples of it would be.
 
         ``equilibrium_distance_mc`` is what these would have as ``equilibrium_distance``, ``entropy_equilibrium`` the

@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
 
 from torch import Tensor
 
 from graphlandau.base.state import start_of
 from graphlandau.diagnostics import relative_trajectory_error
 from graphlandau.problems import Problem
-from graphlandau.run.observers.callbacks import Callback
-
-if TYPE_CHECKING:
-    from graphlandau.run.simulation import Simulation
+from graphlandau.run.observers.observer import Observer, Run
 
 __all__ = ["TrajectoryErrors"]
 
 
-class TrajectoryErrors(Callback):
+class TrajectoryErrors(Observer):
     r"""Fills ``rel_trajectory_error`` at the snapshots, where a problem knows its exact characteristics.
 
     The squared relative distance :math:`\sum|\hat v - v|^2 / \sum|v|^2` between each particle and the exact
@@ -34,12 +30,12 @@ class TrajectoryErrors(Callback):
         """Return one for a problem with exact characteristics, else none."""
         return [] if type(problem).characteristics is Problem.characteristics else [cls()]
 
-    def begin(self, run: Simulation) -> None:
+    def begin(self, run: Run) -> None:
         """Remember the first particles, unless a checkpoint has brought them back."""
         if not self.start:
             self.start = {"v": start_of(run.state).clone()}
 
-    def after_evaluate(self, run: Simulation) -> None:
+    def after_evaluate(self, run: Run) -> None:
         """Compare at a snapshot."""
         if not run.row_due:
             return

@@ -29,7 +29,7 @@ from graphlandau.problems import (
     Rosenbluth,
     TruncatedGaussian,
 )
-from graphlandau.run.observers.callbacks import Callback
+from graphlandau.run.observers import Observer
 from graphlandau.run.observers.certificate import Certificate
 from graphlandau.run.simulation import Simulation
 
@@ -124,7 +124,7 @@ def test_claims_follow_kernel_and_symmetry():
 # The bounds as numbers
 
 
-class KullbackLeibler(Callback):
+class KullbackLeibler(Observer):
     """KL(u | u*) at every step, from particles of u: <g + exp(-g) - 1> with g = log u/u*.
 
     The mean of exp(-g) is 1, so it is KL; no term is negative, and its noise is of second order in g.
@@ -141,8 +141,8 @@ def certified(d, scale, shear=0.0, n=2000, dt=0.05, **options):
     start = 1.0 if d == 2 else 7.0
     problem = BKW(d, t_start=start, t_end=start + 2)
     method = WrongScore(problem, scale, shear)
-    callbacks = [Certificate(problem, method), KullbackLeibler()]
-    options = {"particles": n, "dt": dt, "dtype": torch.float64, "floors": False, "callbacks": callbacks} | options
+    observers = [Certificate(problem, method), KullbackLeibler()]
+    options = {"particles": n, "dt": dt, "dtype": torch.float64, "floors": False, "observers": observers} | options
     return Simulation(problem, method, **options).run().metrics
 
 

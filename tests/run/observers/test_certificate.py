@@ -16,7 +16,7 @@ from graphlandau.nn import LandauDrift
 from graphlandau.nn.score import ClosedFormScore, GNNScore, MLPScore
 from graphlandau.problems import BKW, Anisotropic, Rosenbluth, Truncated
 from graphlandau.run.folder import RunFolder
-from graphlandau.run.observers.callbacks import Callback
+from graphlandau.run.observers import Observer
 from graphlandau.run.observers.certificate import Certificate
 from graphlandau.run.simulation import Simulation
 
@@ -38,14 +38,14 @@ METHODS = {
 }
 
 
-def simulation(method, problem=None, certificate=True, callbacks=(), **options):
+def simulation(method, problem=None, certificate=True, observers=(), **options):
     problem = BKW(2, t_start=0.5) if problem is None else problem
     defaults = {"particles": 60, "dt": 0.02, "t_end": problem.t_start + 0.2, "snapshots": 3, "checkpoint_every": 3}
     own = [Certificate(problem, method)] if certificate else []
-    return Simulation(problem, method, floors=False, callbacks=[*own, *callbacks], **defaults | options)
+    return Simulation(problem, method, floors=False, observers=[*own, *observers], **defaults | options)
 
 
-class StopAt(Callback):
+class StopAt(Observer):
     """Ends the process, as far as the run can tell, at one step."""
 
     def __init__(self, step):
@@ -64,14 +64,14 @@ def test_columns_are_the_definitions():
     """Column by column from the states of the run: the score pushed along, losses, left end points."""
     problem, seen = BKW(2, t_start=0.5), []
 
-    class Watch(Callback):
+    class Watch(Observer):
         def after_evaluate(self, run):
             v = run.state.v
             sigma = problem.score(v) if run.step == 0 else self.next
             seen.append((v, run.frame.s, sigma))
             self.next = push_score(run.method.step_jacobian(run.state, run.frame, run.dt), v, sigma)[0]
 
-    result = simulation(METHODS["closed_form"](), problem, dtype=torch.float64, callbacks=[Watch()]).run()
+    result = simulation(METHODS["closed_form"](), problem, dtype=torch.float64, observers=[Watch()]).run()
     assert len({tuple(row) for row in result.metrics}) == 1
     drift, total = LandauDrift(0.0, problem.strength), 0.0
     for row, (v, s, sigma) in zip(result.metrics, seen, strict=True):
@@ -123,7 +123,7 @@ def test_resumed_run_gives_the_same_bits(tmp_path, method):
     expected = simulation(METHODS[method]()).run()
     folder = RunFolder.create(tmp_path / "cut", "")
     with pytest.raises(KeyboardInterrupt):
-        simulation(METHODS[method](), folder=folder, callbacks=[StopAt(5)]).run()
+        simulation(METHODS[method](), folder=folder, observers=[StopAt(5)]).run()
     folder.close()
     torch.manual_seed(123)
     result = simulation(METHODS[method](), folder=RunFolder.open(tmp_path / "cut")).run()
@@ -215,6 +215,6 @@ def test_a_certificate_begins_anew_with_every_run():
     """One object in two runs: the second does not go on from the first."""
     method = Blob(0.5)
     certificate = Certificate(BKW(2, t_start=0.5), method)
-    first, second = (simulation(method, certificate=False, callbacks=[certificate]).run().metrics for _ in range(2))
+    first, second = (simulation(method, certificate=False, observers=[certificate]).run().metrics for _ in range(2))
     assert first[-1]["score_loss_integral"] > 0
     assert [row["score_loss_integral"] for row in first] == [row["score_loss_integral"] for row in second]

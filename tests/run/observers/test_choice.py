@@ -11,7 +11,7 @@ from graphlandau.cli.arguments import read_arguments
 from graphlandau.cli.config import compose
 from graphlandau.methods import Blob, Langevin, Vlasov
 from graphlandau.problems import BKW, Anisotropic, InitialValueProblem, TwoStream, VFPPeriodic
-from graphlandau.run.observers.choice import observers
+from graphlandau.run.observers.choice import metrics_of
 from graphlandau.run.observers.density_errors import DensityErrors
 from graphlandau.run.observers.kinetic_metrics import KineticMetrics
 from graphlandau.run.observers.metrics import Metrics
@@ -22,7 +22,7 @@ pytestmark = pytest.mark.usefixtures("small_and_quick")
 
 
 def kinds(problem, method):
-    return [type(each) for each in observers(problem, method, floors=False, seed=0, every=25)]
+    return [type(each) for each in metrics_of(problem, method, floors=False, seed=0, every=25)]
 
 
 def test_each_kind_of_problem_has_its_metrics():
@@ -44,7 +44,7 @@ def test_refuses_a_problem_of_no_known_kind():
 
     other = Other(d=1, t_start=0.0, t_end=1.0, dt=0.1, particles=10)
     with pytest.raises(ValueError, match=r"'problem' must be a Problem or a KineticProblem \(got Other\)"):
-        observers(other, Blob(), floors=False, seed=0, every=25)
+        metrics_of(other, Blob(), floors=False, seed=0, every=25)
 
 
 @pytest.mark.parametrize(("problem", "method"), [(BKW(d=2), Vlasov()), (VFPPeriodic(), Blob())])

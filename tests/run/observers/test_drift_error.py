@@ -13,7 +13,7 @@ from graphlandau.cli import main as cli
 from graphlandau.methods import Blob, Vlasov
 from graphlandau.problems import Anisotropic
 from graphlandau.run.folder import RunFolder
-from graphlandau.run.observers.callbacks import Callback
+from graphlandau.run.observers import Observer
 from graphlandau.run.observers.drift_error import DriftError
 from graphlandau.run.simulation import Simulation
 
@@ -50,7 +50,7 @@ def test_measured_at_the_first_step_the_checkpoints_and_the_last(tmp_path):
 def test_it_is_the_error_of_the_drift_that_moves_the_particles():
     """All 200 particles are targets: the first figure is that of a direct sum over them."""
 
-    class Look(Callback):
+    class Look(Observer):
         def after_evaluate(self, run):
             if run.step == 0:
                 exact = Simulation(run.problem, Blob(backend="dense"), particles=200).method
@@ -59,7 +59,7 @@ def test_it_is_the_error_of_the_drift_that_moves_the_particles():
                 self.error = float((run.frame.drift - u).norm() / u.norm())
 
     look = Look()
-    result = simulation(callbacks=[look], steps=1).run()
+    result = simulation(observers=[look], steps=1).run()
     assert result.metrics[0]["drift_error"] == pytest.approx(look.error, rel=1e-6)
 
 
@@ -87,7 +87,7 @@ def test_an_error_above_the_tolerance_is_warned_of_and_only_then(monkeypatch):
 
 @pytest.mark.parametrize("step", [3, 6])
 def test_a_resume_continues_the_column(tmp_path, step):
-    class Stop(Callback):
+    class Stop(Observer):
         def after_evaluate(self, run):
             if run.step == step + 1:
                 raise KeyboardInterrupt
@@ -96,7 +96,7 @@ def test_a_resume_continues_the_column(tmp_path, step):
     expected = simulation(folder=whole).run()
     folder = RunFolder.create(tmp_path / "cut", "")
     with pytest.raises(KeyboardInterrupt):
-        simulation(folder=folder, callbacks=[Stop()]).run()
+        simulation(folder=folder, observers=[Stop()]).run()
     folder.close()
     result = simulation(folder=RunFolder.open(tmp_path / "cut")).run()
     assert torch.equal(result.state.v, expected.state.v)
@@ -105,7 +105,7 @@ def test_a_resume_continues_the_column(tmp_path, step):
 
 def test_watching_changes_no_number():
     watched, free = simulation(), simulation()
-    free.callbacks = [each for each in free.callbacks if not isinstance(each, DriftError)]
+    free.observers = [each for each in free.observers if not isinstance(each, DriftError)]
     a, b = watched.run(), free.run()
     assert torch.equal(a.state.v, b.state.v)
     assert "drift_error" not in b.metrics[0]

@@ -16,7 +16,7 @@ from graphlandau.methods import PICJKO, KineticJKO, KineticSBTM, Langevin, Veloc
 from graphlandau.nn.control import AffineControl, FeatureControl, MLPControl, PhaseEmbedding
 from graphlandau.problems import LandauDamping, TwoStream, VFPDoubleWell, VFPGaussian, VFPPeriodic, VPFPBeams
 from graphlandau.run.folder import RunFolder
-from graphlandau.run.observers.callbacks import Callback
+from graphlandau.run.observers import Observer
 from graphlandau.run.observers.kinetic_metrics import KineticMetrics
 from graphlandau.run.simulation import Simulation
 
@@ -215,7 +215,7 @@ def of(name):
     return problem, method(control(problem, kind), **options)
 
 
-class StopAt(Callback):
+class StopAt(Observer):
     """Ends the process, as far as the run can tell."""
 
     def __init__(self, step):
@@ -233,7 +233,7 @@ def test_a_resumed_run_gives_the_same_bits(tmp_path, name, dtype):
     expected = run(*of(name), **options)
     folder = RunFolder.create(tmp_path / "cut", "")
     with pytest.raises(KeyboardInterrupt):
-        run(*of(name), folder=folder, callbacks=[StopAt(5)], **options)
+        run(*of(name), folder=folder, observers=[StopAt(5)], **options)
     folder.close()
     torch.manual_seed(123)  # a new process knows nothing of the old one's generators
     again = RunFolder.open(tmp_path / "cut")
@@ -254,7 +254,7 @@ def test_a_resumed_run_gives_the_same_bits(tmp_path, name, dtype):
 def test_a_history_comes_back_from_a_state():
     problem = TwoStream(cells=8)
     first = KineticMetrics(problem)
-    simulation = Simulation(problem, Vlasov(), particles=50, dt=0.1, t_end=0.5, callbacks=[first], dtype=torch.float64)
+    simulation = Simulation(problem, Vlasov(), particles=50, dt=0.1, t_end=0.5, observers=[first], dtype=torch.float64)
     simulation.run()
     second = KineticMetrics(problem)
     second.load_state_dict(first.state_dict())
