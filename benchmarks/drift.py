@@ -46,7 +46,7 @@ SLOWEST = 30.0  # seconds a single call may be expected to take; larger rows are
 EXPECTED_PAIRS = {"dense": 1e9, "dense (eager)": 5e7, "keops": 3e7}
 BACKENDS = ("dense", "dense (eager)", "keops", "edges", "moments", "mesh")
 COMPILED = ("dense", "keops")
-MOST_EDGES = 5_000  # particles: their square is stored
+MAX_EDGES = 5_000  # particles: their square is stored
 SMALLEST_MEMORY = 10_000  # particles: below, memory is that of the code
 SIZES = (1_000, 10_000, 100_000, 1_000_000)
 CASES = (
@@ -69,7 +69,7 @@ def serves(backend: str, n: int, gamma: float) -> bool:
     if backend == "mesh":
         return -3 <= gamma < 0
     if backend == "edges":
-        return n <= MOST_EDGES
+        return n <= MAX_EDGES
     works = backend != "keops" or keops_available()[0]
     return works and n * n / EXPECTED_PAIRS[backend] <= SLOWEST
 

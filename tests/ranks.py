@@ -25,7 +25,7 @@ from graphlandau.run.folder import RunFolder
 from graphlandau.run.simulation import Simulation
 from graphlandau.training.descent import Descent
 
-# Not a multiple of the number of processes: shares of different sizes.
+# Not a multiple of the number of processes: shards of different sizes.
 N = 61
 
 
@@ -92,9 +92,9 @@ def rows() -> dict[str, Tensor]:
     v, s, weight, _ = particles()
 
     def function(v: Tensor, s: Tensor, weight: Tensor) -> Tensor:
-        mine = [distributed.own(x) for x in (v, s, weight[:, None])]
-        mean = distributed.shared(distributed.total((mine[2] * mine[0] ** 3).sum(0)))
-        return distributed.all_rows((mine[1] + mean) * mine[0] * mean, N)
+        mine = [distributed.shard(x) for x in (v, s, weight[:, None])]
+        mean = distributed.partial_gradient(distributed.sum_partial((mine[2] * mine[0] ** 3).sum(0)))
+        return distributed.replicate((mine[1] + mean) * mine[0] * mean, N)
 
     found = with_derivatives(function, v, s, weight)
     with torch.no_grad():

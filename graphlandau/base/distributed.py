@@ -1,22 +1,22 @@
 r"""Several processes, one run: ``torchrun --nproc-per-node=K -m graphlandau run ...``.
 
-The state is replicated, the work is shared: every rank holds all particles and computes the rows of its own share of
-them. What is not shared is computed by every rank alike, so it stays correct. In one process, inside the transforms of
+The state is replicated, the work is sharded: every rank holds all particles and computes the rows of its own shard of
+them. What is not sharded is computed by every rank alike, so it stays correct. In one process, inside the transforms of
 ``torch.func`` (whose tensors cannot be sent) and inside :func:`by_rows` all functions of tensors return what they are
 given.
 
-A tensor is *whole* (the same on every rank, and so is its gradient), a *share* (the rows of this rank), or a *part*
-(the sum over the ranks is what is meant). Derivatives of any order follow from two pairs of transposes:
+A tensor is *replicated* (the same on every rank, and so is its gradient), *sharded* (each rank has its rows), or
+*partial* (the sum over the ranks is what is meant). Derivatives of any order follow from two pairs of transposes:
 
-====================  ======================  =============================
-forward               what it does            its transpose
-====================  ======================  =============================
-:func:`own`           whole to share: slice   :func:`all_rows`
-:func:`total`         part to whole: sum      :func:`shared`
-====================  ======================  =============================
+====================  ================================  =============================
+forward               what it does                      its transpose
+====================  ================================  =============================
+:func:`shard`         replicated to sharded: slice      :func:`replicate`
+:func:`sum_partial`   partial to replicated: sum        :func:`partial_gradient`
+====================  ================================  =============================
 
-:func:`shared` changes no number: it says that what follows uses a whole tensor for the own rows only, so that its
-gradient is a part, and has to be summed.
+:func:`partial_gradient` changes no number: it says that what follows uses a replicated tensor for the own rows only, so
+that its gradient is partial, and has to be summed.
 
 On CPU the ranks talk by gloo; tensors on CUDA by nccl, each rank on the device of its own number on the machine
 (``cuda:LOCAL_RANK``). That has not been tried on several GPUs.
@@ -44,24 +44,24 @@ __all__ = [
     "RankError",
     "across",
     "agree",
-    "all_rows",
     "by_first",
     "by_rows",
     "drawn",
     "gather_objects",
-    "in_shares",
+    "in_shards",
+    "is_sharded",
     "of_first",
-    "own",
     "own_device",
-    "own_rows",
+    "partial_gradient",
     "rank",
-    "shared",
-    "shares",
-    "sharing",
+    "replicate",
+    "shard",
+    "shard_rows",
+    "shard_sizes",
     "start",
     "stop",
     "sum_gradients",
-    "total",
+    "sum_partial",
     "what_to_say",
     "world",
 ]
@@ -74,7 +74,7 @@ OTHERS_FAIL_WITHIN = 3.0
 
 # Whether this rank works on its own: its rows are cut already.
 _alone: contextvars.ContextVar[bool] = contextvars.ContextVar("alone", default=False)
-# Number of rows that are cut into shares, and those of this rank.
+# Number of rows that are cut into shards, and those of this rank.
 _cut: contextvars.ContextVar[tuple[int, slice] | None] = contextvars.ContextVar("cut", default=None)
 
 
@@ -133,40 +133,40 @@ def own_device(device: str) -> str:
     return f"cuda:{index}"
 
 
-def sharing(n: int) -> bool:
-    """Whether ``n`` rows are shared here: among several ranks, with one for each, outside of ``torch.func``."""
+def is_sharded(n: int) -> bool:
+    """Whether ``n`` rows are sharded here: among several ranks, with one for each, outside of ``torch.func``."""
     return n >= world() > 1 and not _alone.get() and not _in_transform()
 
 
-def shares(n: int) -> list[int]:
+def shard_sizes(n: int) -> list[int]:
     """How many of ``n`` rows each rank has; they differ by one at most."""
     count = world()
     return [n * (r + 1) // count - n * r // count for r in range(count)]
 
 
-def own_rows(n: int) -> slice:
-    """The rows of this rank among ``n``; the shares are contiguous."""
-    return _slice(shares(n)) if _active() else slice(0, n)
+def shard_rows(n: int) -> slice:
+    """The rows of this rank among ``n``; shards are contiguous."""
+    return _slice(shard_sizes(n)) if _active() else slice(0, n)
 
 
-def own(x: Tensor, sizes: Sequence[int] | None = None) -> Tensor:
-    """The rows of this rank of a whole ``x``; ``sizes`` of the shares, balanced unless given."""
-    return _Own.apply(x, tuple(sizes or shares(x.size(0)))) if _active() else x
+def shard(x: Tensor, sizes: Sequence[int] | None = None) -> Tensor:
+    """The rows of this rank of a replicated ``x``; ``sizes`` of the shards, balanced unless given."""
+    return _Shard.apply(x, tuple(sizes or shard_sizes(x.size(0)))) if _active() else x
 
 
-def all_rows(part: Tensor, n: int, sizes: Sequence[int] | None = None) -> Tensor:
-    """The ``n`` rows of all ranks from each one's own."""
-    return _AllRows.apply(part, tuple(sizes or shares(n))) if _active() else part
+def replicate(x: Tensor, n: int, sizes: Sequence[int] | None = None) -> Tensor:
+    """All ``n`` rows of a sharded ``x``, on every rank; ``sizes`` of the shards, balanced unless given."""
+    return _Replicate.apply(x, tuple(sizes or shard_sizes(n))) if _active() else x
 
 
-def total(x: Tensor) -> Tensor:
-    """The sum of a part over the ranks, the same bits on all."""
-    return _Total.apply(x) if _active() else x
+def sum_partial(x: Tensor) -> Tensor:
+    """The sum of a partial ``x`` over the ranks, the same bits on all."""
+    return _SumPartial.apply(x) if _active() else x
 
 
-def shared(x: Tensor) -> Tensor:
-    """A whole ``x``, for use in what is computed for own rows only: gradients are summed over the ranks."""
-    return _Shared.apply(x) if _active() else x
+def partial_gradient(x: Tensor) -> Tensor:
+    """A replicated ``x``, for use in what is computed for own rows only: gradients are summed over the ranks."""
+    return _PartialGradient.apply(x) if _active() else x
 
 
 def by_rows(function: Callable[..., Any], *rows: Tensor) -> Any:
@@ -179,24 +179,24 @@ def by_rows(function: Callable[..., Any], *rows: Tensor) -> Any:
         rows: Its arguments.
     """
     n = rows[0].size(0)
-    if torch.is_grad_enabled() or not sharing(n):
+    if torch.is_grad_enabled() or not is_sharded(n):
         return function(*rows)
-    here = own_rows(n)
+    here = shard_rows(n)
     token = _alone.set(True)
     try:
         parts = function(*(x[here] for x in rows))
     finally:
         _alone.reset(token)
-    return all_rows(parts, n) if isinstance(parts, Tensor) else tuple(all_rows(x, n) for x in parts)
+    return replicate(parts, n) if isinstance(parts, Tensor) else tuple(replicate(x, n) for x in parts)
 
 
 @contextlib.contextmanager
-def in_shares(n: int) -> Iterator[slice]:
+def in_shards(n: int) -> Iterator[slice]:
     """Inside, each rank works on the rows of the slice alone, and on a loss that is a mean over all ``n``.
 
     The loss takes its sums through :func:`across` and its random numbers through :func:`drawn`.
     """
-    here = own_rows(n)
+    here = shard_rows(n)
     tokens = _alone.set(True), _cut.set((n, here))
     try:
         yield here
@@ -206,15 +206,15 @@ def in_shares(n: int) -> Iterator[slice]:
 
 
 def across(x: Tensor) -> Tensor:
-    """A sum over rows: over those of all ranks where they are cut into shares, see :func:`in_shares`.
+    """A sum over rows: over those of all ranks where they are cut into shards, see :func:`in_shards`.
 
     Its gradient is that of the own rows: :func:`sum_gradients` brings them together.
     """
-    return _Total.apply(x) if _cut.get() is not None and not _in_transform() else x
+    return _SumPartial.apply(x) if _cut.get() is not None and not _in_transform() else x
 
 
 def drawn(draw: Callable[[int], Tensor], n: int) -> Tensor:
-    """Random rows for ``n`` rows; where these are one rank's share, its rows of what is drawn for all ranks' alike."""
+    """Random rows for ``n`` rows; where these are one rank's shard, its rows of what is drawn for all ranks' alike."""
     cut = _cut.get()
     return draw(n) if cut is None else draw(cut[0])[cut[1]]
 
@@ -359,20 +359,20 @@ def _all_reduce(x: Tensor) -> Tensor:
     return x
 
 
-def _all_gather(part: Tensor, sizes: tuple[int, ...]) -> Tensor:
+def _all_gather(x: Tensor, sizes: tuple[int, ...]) -> Tensor:
     # All ranks must send equally many rows.
-    part, most = part.detach(), max(sizes)
-    if part.size(0) < most:
-        part = torch.cat([part, part.new_zeros(most - part.size(0), *part.shape[1:])])
-    found = part.new_empty(most * len(sizes), *part.shape[1:])
+    x, most = x.detach(), max(sizes)
+    if x.size(0) < most:
+        x = torch.cat([x, x.new_zeros(most - x.size(0), *x.shape[1:])])
+    found = x.new_empty(most * len(sizes), *x.shape[1:])
     with _heard():
-        dist.all_gather(list(found.split(most)), part.contiguous())
+        dist.all_gather(list(found.split(most)), x.contiguous())
     if min(sizes) == most:
         return found
     return torch.cat([rows[:size] for rows, size in zip(found.split(most), sizes, strict=True)])
 
 
-class _Own(torch.autograd.Function):
+class _Shard(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, sizes: tuple[int, ...]) -> Tensor:
         ctx.sizes = sizes
@@ -380,35 +380,35 @@ class _Own(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:  # pyright: ignore[reportIncompatibleMethodOverride]
-        return _AllRows.apply(gradient, ctx.sizes), None
+        return _Replicate.apply(gradient, ctx.sizes), None
 
 
-class _AllRows(torch.autograd.Function):
+class _Replicate(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, part: Tensor, sizes: tuple[int, ...]) -> Tensor:
+    def forward(ctx: Any, x: Tensor, sizes: tuple[int, ...]) -> Tensor:
         ctx.sizes = sizes
-        return _all_gather(part, sizes)
+        return _all_gather(x, sizes)
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:  # pyright: ignore[reportIncompatibleMethodOverride]
-        return _Own.apply(gradient, ctx.sizes), None
+        return _Shard.apply(gradient, ctx.sizes), None
 
 
-class _Total(torch.autograd.Function):
+class _SumPartial(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> Tensor:
         return _all_reduce(x)
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
-        return _Shared.apply(gradient)
+        return _PartialGradient.apply(gradient)
 
 
-class _Shared(torch.autograd.Function):
+class _PartialGradient(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> Tensor:
         return x.view_as(x)
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
-        return _Total.apply(gradient)
+        return _SumPartial.apply(gradient)

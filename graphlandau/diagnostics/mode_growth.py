@@ -25,8 +25,8 @@ SATURATES = 0.1
 EXPONENTIALS = 3
 # An exponential is there if it is larger than rounding.
 PRESENT = 1e-10
-FEWEST_PEAKS = 4
-FEWEST_POINTS = 12
+MIN_PEAKS = 4
+MIN_POINTS = 12
 
 
 @dataclass(frozen=True)
@@ -92,7 +92,7 @@ def _growing(t: Series, values: NDArray[np.complex128]) -> ModeGrowth | None:
     """The exponential that is largest where the mode begins to saturate."""
     size = np.abs(values)
     last = int(np.argmax(size > SATURATES * size.max()))
-    if last < FEWEST_POINTS:
+    if last < MIN_POINTS:
         return None
     history, exponents = values[:last], _exponents(values[:last], t[1] - t[0], EXPONENTIALS)
     since = t[:last] - t[last - 1]
@@ -116,7 +116,7 @@ def _damped(t: Series, values: NDArray[np.complex128], noise: Series) -> ModeGro
         if (kept and size[i] >= size[kept[-1]]) or size[i] < ABOVE_NOISE * noise[i]:
             break
         kept.append(int(i))
-    if len(kept) < FEWEST_PEAKS:
+    if len(kept) < MIN_PEAKS:
         return None
     first, last = kept[1], kept[-1]
     since, history = t[first : last + 1] - t[first], values[first : last + 1] / size[first]

@@ -21,7 +21,7 @@ from graphlandau.base.validation import (
 __all__ = ["Grid"]
 
 # A cubic spline has four nodes in each direction: with fewer in a period it would meet one of them twice.
-FEWEST_CELLS = 4
+MIN_CELLS = 4
 
 
 class Grid:
@@ -66,7 +66,7 @@ class Grid:
         self.d = len(self.lengths)
         if not 1 <= self.d <= 3:
             raise InvalidArgument("lengths", "must be 1, 2 or 3 numbers", self.d)
-        self.cells = tuple(require_integer("cells", x, minimum=FEWEST_CELLS) for x in _each("cells", cells, self.d))
+        self.cells = tuple(require_integer("cells", x, minimum=MIN_CELLS) for x in _each("cells", cells, self.d))
         self.origin = tuple(require_number("origin", x) for x in _each("origin", origin, self.d))
         if not isinstance(periodic, bool):
             raise InvalidArgument("periodic", "must be True or False", repr(periodic))

@@ -20,13 +20,13 @@ __all__ = ["knn_edges", "radius_edges"]
 
 BACKENDS = ("auto", "kdtree", "torch_cluster")
 # About 80 bytes an edge while they are sorted.
-MOST_EDGES = 50_000_000
+MAX_EDGES = 50_000_000
 # Searches go this much farther than asked, relatively; what they find then passes one test of distance in float64.
 MARGIN = 1e-9
 # torch_cluster's CUDA kernel takes 16 bytes for each neighbour that a receiver might have: so many at a time.
 RECEIVER_SLOTS = 2**26
 # torch_cluster's CUDA kernel keeps at most so many nearest particles.
-MOST_NEAREST_ON_CUDA = 100
+MAX_NEAREST_ON_CUDA = 100
 
 
 def knn_edges(
@@ -238,7 +238,7 @@ def _nearest(particles: _Particles, k: int, search: str) -> tuple[Tensor, Tensor
     # The particle itself, its k nearest and one farther.
     count = min(k + 2, n + 1)
     while receivers.numel():
-        too_many = particles.x.is_cuda and count > MOST_NEAREST_ON_CUDA
+        too_many = particles.x.is_cuda and count > MAX_NEAREST_ON_CUDA
         find = _cluster_nearest if search == "torch_cluster" and not too_many else _tree_nearest
         sender, receiver = find(particles, receivers, count)
         complete = torch.bincount(receiver, minlength=n) < count
@@ -328,5 +328,5 @@ def _cluster_within(particles: _Particles, r: float) -> tuple[Tensor, Tensor]:
 
 
 def _require_few(edges: int) -> None:
-    if edges > MOST_EDGES:
-        raise ValueError(f"a radius must leave at most {MOST_EDGES:,} edges (got {edges:,})")
+    if edges > MAX_EDGES:
+        raise ValueError(f"a radius must leave at most {MAX_EDGES:,} edges (got {edges:,})")

@@ -11,7 +11,7 @@ from graphlandau.base.errors import InvalidArgument
 from graphlandau.base.validation import require_integer
 from graphlandau.fields import Ampere, Grid, Poisson, Potential, conserving_current
 from graphlandau.graphs import Stencil, particle_cells
-from graphlandau.graphs.grid import FEWEST_CELLS
+from graphlandau.graphs.grid import MIN_CELLS
 from graphlandau.nn.conv import Deposit, Gather
 from graphlandau.problems import KineticProblem
 
@@ -51,7 +51,7 @@ class ExternalForce(Force):
     def __init__(self, problem: KineticProblem) -> None:
         super().__init__(problem)
         # A grid only for its box.
-        self.box = None if problem.lengths is None else Grid(problem.lengths, FEWEST_CELLS)
+        self.box = None if problem.lengths is None else Grid(problem.lengths, MIN_CELLS)
 
     def wrap(self, pos: Tensor) -> Tensor:
         """Positions in [0, L), as they are in the whole space."""
@@ -139,7 +139,7 @@ def force_of(problem: KineticProblem, *, field: str, cells: int | None, order: i
         ValueError: If an option of the grid is given where there is none, or ``cells`` are too few.
     """
     if cells is not None:
-        require_integer("cells", cells, minimum=FEWEST_CELLS)
+        require_integer("cells", cells, minimum=MIN_CELLS)
     if not problem.self_consistent:
         for name, value, default in (("cells", cells, None), ("field", field, "poisson"), ("order", order, 1)):
             if value != default:

@@ -60,7 +60,7 @@ class Descent:
             steps: Number of steps.
             loss: What is lowered.
             by_rows: Whether the loss is made of means over rows that do not know each other, see
-                :func:`graphlandau.base.distributed.in_shares`: several processes then take a share of each minibatch.
+                :func:`graphlandau.base.distributed.in_shards`: several processes then take a shard of each minibatch.
         """
         n = state.v.size(0)
         size = n if self.minibatch is None else min(self.minibatch, n)
@@ -87,8 +87,8 @@ class Descent:
         self.model.train()
         with torch.enable_grad():
             self.optimiser.zero_grad()
-            if by_rows and distributed.sharing(index.numel()):
-                with distributed.in_shares(index.numel()) as own:
+            if by_rows and distributed.is_sharded(index.numel()):
+                with distributed.in_shards(index.numel()) as own:
                     loss(subset(state, index[own])).backward()
                 distributed.sum_gradients(self.parameters)
             else:

@@ -247,6 +247,6 @@ def test_refuses_too_many_edges(monkeypatch, backend):
     """Before the memory for them is taken; 10 coincident particles make 90."""
     if backend == "torch_cluster":
         pytest.importorskip("torch_cluster")
-    monkeypatch.setattr(neighbours, "MOST_EDGES", 89)
+    monkeypatch.setattr(neighbours, "MAX_EDGES", 89)
     with pytest.raises(ValueError, match=r"a radius must leave at most 89 edges \(got 90\)"):
         radius_edges(points(10, 2, kind="point"), 1.0, backend=backend)

@@ -9,7 +9,7 @@ from torch_geometric.nn import MessagePassing
 from graphlandau.base.errors import InvalidArgument
 from graphlandau.base.validation import require_one_of
 from graphlandau.graphs.grid import Grid
-from graphlandau.graphs.neighbours import MOST_EDGES
+from graphlandau.graphs.neighbours import MAX_EDGES
 from graphlandau.graphs.particle_cells import Stencil, particle_cells, require_order
 
 __all__ = ["GridLayer"]
@@ -67,9 +67,9 @@ class GridLayer(MessagePassing):
 
     def edges(self, stencil: Stencil) -> Int[Tensor, "2 E"]:
         """The edges of a stencil, refused if they are too many to be listed."""
-        if stencil.edges > MOST_EDGES:
+        if stencil.edges > MAX_EDGES:
             raise ValueError(
-                f"'backend' must not be 'edges' for {stencil.edges:,} edges (at most {MOST_EDGES:,}); "
+                f"'backend' must not be 'edges' for {stencil.edges:,} edges (at most {MAX_EDGES:,}); "
                 "'fused' needs no edge list"
             )
         return stencil.edge_index()

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch_geometric.nn import MessagePassing
 
 from graphlandau.base.validation import require_one_of
-from graphlandau.graphs.neighbours import MOST_EDGES
+from graphlandau.graphs.neighbours import MAX_EDGES
 from graphlandau.graphs.partition import Partition
 from graphlandau.nn.pairs import PairFormula, dense_pair_sum, keops_available, keops_pair_sum
 
@@ -69,9 +69,9 @@ class PairwiseLayer(MessagePassing):
 def complete_edges(partition: Partition) -> Int[Tensor, "2 E"]:
     """All ordered pairs inside each block, without self-loops."""
     edges = int((partition.size * (partition.size - 1)).sum())
-    if edges > MOST_EDGES:
+    if edges > MAX_EDGES:
         raise ValueError(
-            f"'backend' must not be 'edges' for a complete graph of {edges:,} edges (at most {MOST_EDGES:,}); "
+            f"'backend' must not be 'edges' for a complete graph of {edges:,} edges (at most {MAX_EDGES:,}); "
             "'dense' needs no edge list"
         )
     size, first = partition.size, partition.first

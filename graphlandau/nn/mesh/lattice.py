@@ -115,11 +115,11 @@ class Mesh:
 
     def find(self, x: Float[Tensor, "N d"]) -> Stencil:
         """The nodes around each of the ``x`` of this rank."""
-        place = distributed.own((x - self.low) / self.partition.spread(self.spacing.to(x.dtype))[:, None])
+        place = distributed.shard((x - self.low) / self.partition.spread(self.spacing.to(x.dtype))[:, None])
         cells = [n - 1 for n in self.shape]
         grid = Grid([float(n) for n in cells], cells, periodic=False)
         several = self.partition.count > 1
-        copy = self.partition.block[distributed.own_rows(x.size(0))] if several else None
+        copy = self.partition.block[distributed.shard_rows(x.size(0))] if several else None
         return particle_cells(place, grid, ORDER, copy, self.partition.count)
 
     def fields(
@@ -135,7 +135,7 @@ class Mesh:
         dims = tuple(range(-len(self.shape), 0))
         crop = tuple(slice(0, n) for n in self.shape)
         blocks = self.partition.count
-        charge = distributed.total(spread(self.stencil, distributed.own(values)))
+        charge = distributed.sum_partial(spread(self.stencil, distributed.shard(values)))
         charge = charge.T.unflatten(1, (blocks, *self.shape)).transpose(0, 1).to(dtype or values.dtype)
         together = max(1, int(BLOCKS_MEMORY / _memory(self.padded, charge)))
         parts = []
@@ -151,7 +151,7 @@ class Mesh:
     def gather(self, fields: Float[Tensor, "nodes r"], stencil: Stencil | None = None) -> Float[Tensor, "N r"]:
         """Values of ``fields`` at the particles, or at other places whose ``stencil`` :meth:`find` gave."""
         n = self.partition.block.numel()
-        return distributed.all_rows(collect(stencil or self.stencil, distributed.shared(fields)), n)
+        return distributed.replicate(collect(stencil or self.stencil, distributed.partial_gradient(fields)), n)
 
     def slopes(self, stencil: Stencil | None = None) -> list[Stencil]:
         """Stencils that gather the derivatives of a field in each direction, in units of one over the spacing."""

@@ -24,7 +24,7 @@ def dense_pair_sum(
     r"""Sum of ``formula`` over all pairs inside each block, :math:`O(N \times \text{tile})` memory.
 
     The last sender vector must be a factor of every term (its weight): padding is a sender of weight 0. Of several
-    processes each takes its share of the receivers, or of the blocks.
+    processes each takes its shard of the receivers, or of the blocks.
     """
     if partition.count == 1:
         return rectangular_pair_sum(formula, receivers, senders)
@@ -40,11 +40,11 @@ def dense_pair_sum(
                 rows = torch.cat([rows[..., :-1], rows[..., -1:] * mask[..., None]], dim=-1)
             inputs.append(rows)
         blocks = len(index)
-        if distributed.sharing(blocks):
-            inputs = [distributed.own(rows) for rows in inputs]
+        if distributed.is_sharded(blocks):
+            inputs = [distributed.shard(rows) for rows in inputs]
         (out,) = tile_sum(tile, *(_components(rows) for rows in inputs))
-        if distributed.sharing(blocks):
-            out = distributed.all_rows(out, blocks)
+        if distributed.is_sharded(blocks):
+            out = distributed.replicate(out, blocks)
         parts.append(out.transpose(1, 2)[mask])
         places.append(index[mask])
     return torch.cat(parts)[torch.argsort(torch.cat(places))]
@@ -58,11 +58,11 @@ def rectangular_pair_sum(
     tile = PairTile(formula, tuple(group for group, _ in x), tuple(group for group, _ in y))
     n = receivers[0].size(0)
     here, there = [tensor for _, tensor in x], [tensor for _, tensor in y]
-    if distributed.sharing(n):
-        here, there = [distributed.own(a) for a in here], [distributed.shared(a) for a in there]
+    if distributed.is_sharded(n):
+        here, there = [distributed.shard(a) for a in here], [distributed.partial_gradient(a) for a in there]
     (out,) = tile_sum(tile, *(_components(tensor[None]) for tensor in (*here, *there)))
     out = out[0].transpose(0, 1)
-    return distributed.all_rows(out, n) if distributed.sharing(n) else out
+    return distributed.replicate(out, n) if distributed.is_sharded(n) else out
 
 
 def _grouped(vectors: Sequence[Float[Tensor, "N _k"]]) -> list[tuple[Group, Float[Tensor, "N _m"]]]:

@@ -45,7 +45,7 @@ def keops_pair_sum(
     """Sum of ``formula`` over all pairs inside each block; blocks are KeOps ranges.
 
     The same formula as the dense tiles, evaluated on symbols. Differentiable in reverse mode to any
-    order, not in forward mode. Of several processes each takes its share of the receivers, or of the blocks.
+    order, not in forward mode. Of several processes each takes its shard of the receivers, or of the blocks.
 
     Raises:
         ImportError: If KeOps is missing or cannot compile here.
@@ -58,10 +58,10 @@ def keops_pair_sum(
         sorted_sum = _in_blocks(formula, [x[order] for x in receivers], [x[order] for x in senders], partition)
         return sorted_sum[torch.argsort(order)]
     n = receivers[0].size(0)  # all particles, or some targets
-    if not distributed.sharing(n):
+    if not distributed.is_sharded(n):
         return _symbols(formula, receivers, senders).sum(dim=1)
-    receivers, senders = [distributed.own(x) for x in receivers], [distributed.shared(x) for x in senders]
-    return distributed.all_rows(_symbols(formula, receivers, senders).sum(dim=1), n)
+    receivers, senders = [distributed.shard(x) for x in receivers], [distributed.partial_gradient(x) for x in senders]
+    return distributed.replicate(_symbols(formula, receivers, senders).sum(dim=1), n)
 
 
 def _symbols(formula: PairFormula, receivers: Sequence[Tensor], senders: Sequence[Tensor]) -> Any:
@@ -78,14 +78,14 @@ def _in_blocks(
 ) -> Tensor:
     """Sum over the pairs of each block; the particles are in the order of their blocks."""
     size, sizes = partition.size, None
-    if distributed.sharing(partition.count):
-        blocks = size.split(distributed.shares(partition.count))
+    if distributed.is_sharded(partition.count):
+        blocks = size.split(distributed.shard_sizes(partition.count))
         size, sizes = blocks[distributed.rank()], [int(part.sum()) for part in blocks]
-        receivers, senders = ([distributed.own(x, sizes) for x in vectors] for vectors in (receivers, senders))
+        receivers, senders = ([distributed.shard(x, sizes) for x in vectors] for vectors in (receivers, senders))
     total = _symbols(formula, receivers, senders)
     total.ranges = _diagonal(size)
     out = total.sum(dim=1)
-    return out if sizes is None else distributed.all_rows(out, sum(sizes), sizes)
+    return out if sizes is None else distributed.replicate(out, sum(sizes), sizes)
 
 
 def _diagonal(size: Tensor) -> tuple[Tensor, ...]:

@@ -99,16 +99,16 @@ def maxwell_gram(
     precision of ``phi``, which is centred first: constants have no action.
     """
     d, m = v.size(1), phi.size(1)
-    v, phi, w = distributed.own(v), distributed.own(phi), distributed.own(weight).double()
+    v, phi, w = distributed.shard(v), distributed.shard(phi), distributed.shard(weight).double()
     mass = _whole(w.sum())
     x = v.double() - _whole(w @ v.double()) / mass
     spread = _whole(x.T @ (w[:, None] * x))
     phi = (phi.double() - _whole(w @ phi.double()) / mass).to(phi.dtype)
     weighted = w[:, None] * phi.double()
-    zeroth, first = distributed.total(weighted.sum(0)), distributed.total(x.T @ weighted)
+    zeroth, first = distributed.sum_partial(weighted.sum(0)), distributed.sum_partial(x.T @ weighted)
     gram = torch.zeros(m, d, m, d, dtype=torch.float64, device=v.device)
     second = torch.stack([torch.stack([(x[:, a] * x[:, b]) @ weighted for b in range(d)]) for a in range(d)])
-    second = distributed.total(second)
+    second = distributed.sum_partial(second)
     radial = second.diagonal(dim1=0, dim2=1).sum(-1)
     square = x.square().sum(1)
     for a in range(d):
@@ -119,7 +119,7 @@ def maxwell_gram(
             if a == b:
                 diffusion = diffusion + mass * square + spread.trace()
                 part = part + torch.outer(radial, zeroth) + torch.outer(zeroth, radial) - 2 * first.T @ first
-            local = distributed.total(phi.T @ ((w * diffusion).to(phi.dtype)[:, None] * phi))
+            local = distributed.sum_partial(phi.T @ ((w * diffusion).to(phi.dtype)[:, None] * phi))
             local = 0.5 * (local + local.T).double()
             gram[:, a, :, b] = gram[:, b, :, a] = local - part
     return gram
@@ -143,13 +143,13 @@ def _at_receivers(
         return tuple(y.movedim(-1, 0).to(v.dtype, memory_format=torch.contiguous_format) for y in found)
 
     x, u = (v, s) if at is None else at
-    own = in_chunks(values)(distributed.own(x), distributed.own(u), partition.block[distributed.own_rows(n)])
-    return tuple(distributed.all_rows(y, n) for y in own)
+    own = in_chunks(values)(distributed.shard(x), distributed.shard(u), partition.block[distributed.shard_rows(n)])
+    return tuple(distributed.replicate(y, n) for y in own)
 
 
 def _moments(v: Tensor, s: Tensor, weight: Tensor, partition: Partition) -> _Moments:
     """The moments of all particles: chunk by chunk of the own ones, then over all processes."""
-    own = (*(distributed.own(x) for x in (v, s, weight[:, None])), partition.block[distributed.own_rows(v.size(0))])
+    own = (*(distributed.shard(x) for x in (v, s, weight[:, None])), partition.block[distributed.shard_rows(v.size(0))])
 
     def sums(function: Callable[..., tuple[Tensor, ...]]) -> list[Tensor]:
         def of_chunk(v: Tensor, s: Tensor, w: Tensor, block: Tensor) -> tuple[Tensor, ...]:
@@ -172,7 +172,7 @@ def _moments(v: Tensor, s: Tensor, weight: Tensor, partition: Partition) -> _Mom
 
 def _whole(part: Tensor) -> Tensor:
     """The sum of the parts of all processes, for use at the own receivers of each."""
-    return distributed.shared(distributed.total(part))
+    return distributed.partial_gradient(distributed.sum_partial(part))
 
 
 def _components(x: Float[Tensor, "n k"]) -> Float[Tensor, "k n"]:

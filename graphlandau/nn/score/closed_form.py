@@ -173,7 +173,7 @@ class ClosedFormScore(WhitenedScore):
 
     def _means(self, v: Tensor, weight: Tensor | None, folds: int) -> _Means:
         """Particle means per fold (particle i belongs to fold i mod ``folds``), in bounded memory."""
-        count, rows = self.feature_count(v.size(0)), distributed.own_rows(v.size(0))
+        count, rows = self.feature_count(v.size(0)), distributed.shard_rows(v.size(0))
         w = None if weight is None else (weight / weight.sum())[rows]
         v = v[rows]
         # A multiple of the folds at a time; what is left over at the end is one particle for some of them.
@@ -198,7 +198,7 @@ class ClosedFormScore(WhitenedScore):
             gram[:used] += (part @ weighted.mT).double()
             gradient[:used] += slope.double()
         # The folds of all particles, of which these are not the first.
-        gram, gradient = (distributed.total(x.roll(rows.start % folds, 0)) for x in (gram, gradient))
+        gram, gradient = (distributed.sum_partial(x.roll(rows.start % folds, 0)) for x in (gram, gradient))
         # With very few particles, or weights of zero, a fold can be empty.
         gram = gram[:, :size, :size]
         full = gram[:, -1, -1] > 0

@@ -221,6 +221,6 @@ def test_refuses_to_leave_out_a_message_of_its_own():
 
 
 def test_refuses_to_list_too_many_edges(monkeypatch):
-    monkeypatch.setattr(grid_layer, "MOST_EDGES", 5)
+    monkeypatch.setattr(grid_layer, "MAX_EDGES", 5)
     with pytest.raises(ValueError, match=r"'backend' must not be 'edges' for 6 edges \(at most 5\); 'fused' needs no"):
         Deposit(Grid(1.0, 4), 1, "edges")(torch.zeros(3, 1), torch.ones(3))
