@@ -6,6 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from graphlandau.base.errors import InvalidArgument
 from graphlandau.physics.moments import average, covariance, inner
 
 __all__ = ["covariance_error", "relative_fisher_divergence"]
@@ -27,7 +28,7 @@ def relative_fisher_divergence(
     Reference: Ilin, Hu and Wang 2025, Section 5.2 ("normalized true score matching error").
     """
     if s.dim() != 2 or s.shape != s_exact.shape:
-        raise ValueError(f"'s' must have the shape (N, d) of s_exact, {tuple(s_exact.shape)} (got {tuple(s.shape)})")
+        raise InvalidArgument("s", f"must have the shape (N, d) of s_exact, {tuple(s_exact.shape)}", tuple(s.shape))
     error = s - s_exact
     return average(inner(error, error), weight) / average(inner(s_exact, s_exact), weight)
 
@@ -44,5 +45,5 @@ def covariance_error(
     square. Both take second moments about zero; ours are about the mean of the particles.
     """
     if sigma.shape != (v.size(1), v.size(1)):
-        raise ValueError(f"'sigma' must have shape ({v.size(1)}, {v.size(1)}) (got {tuple(sigma.shape)})")
+        raise InvalidArgument("sigma", f"must have shape ({v.size(1)}, {v.size(1)})", tuple(sigma.shape))
     return torch.linalg.matrix_norm(covariance(v, weight) - sigma.to(dtype=v.dtype, device=v.device))

@@ -329,4 +329,4 @@ def _cluster_within(particles: _Particles, r: float) -> tuple[Tensor, Tensor]:
 
 def _require_few(edges: int) -> None:
     if edges > MAX_EDGES:
-        raise ValueError(f"a radius must leave at most {MAX_EDGES:,} edges (got {edges:,})")
+        raise InvalidArgument("r", f"must leave at most {MAX_EDGES:,} edges", f"{edges:,}")

@@ -61,6 +61,8 @@ class RunFolder:
         self.snapshots = path / "snapshots.h5"
         self.checkpoint = path / "checkpoint" / "latest.safetensors"
         self.training = path / "training"
+        # What has written an earlier run, as the first line of its config.yaml says it.
+        self.written_by = f"graphlandau {graphlandau.__version__}"
         self._created: list[Path] = []
         self._lock: int | None = None
 
@@ -110,6 +112,8 @@ class RunFolder:
             raise InvalidArgument("resume", "must be the folder of a run", f"{self.path}, which has no config.yaml")
         if not os.access(self.path, os.W_OK):
             raise InvalidArgument("resume", "must be a writable folder", self.path)
+        first = self.config.read_text(encoding="utf-8").partition("\n")[0]
+        self.written_by = first.removeprefix("# ") if first.startswith("# graphlandau") else "an unknown version"
         self._acquire()
 
     @_first_only
@@ -161,8 +165,9 @@ class RunFolder:
                 columns = file.readline().rstrip("\n").split(",")
             if columns != list(row):
                 other = sorted(set(columns) ^ set(row)) or ["their order"]
-                differ = f"{self.metrics} has other columns than this version writes ({', '.join(other)} differ)"
-                raise ValueError(f"{differ}: start a new run")
+                differ = f"has other columns than graphlandau {graphlandau.__version__} writes"
+                what = f"{self.metrics}, of {self.written_by}, {differ} ({', '.join(other)})"
+                raise ValueError(f"{what}: start a new run")
         with open(self.metrics, "a", newline="", encoding="utf-8") as file:
             writer = csv.DictWriter(file, fieldnames=list(row), lineterminator="\n")
             if new:

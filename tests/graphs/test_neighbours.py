@@ -248,5 +248,5 @@ def test_refuses_too_many_edges(monkeypatch, backend):
     if backend == "torch_cluster":
         pytest.importorskip("torch_cluster")
     monkeypatch.setattr(neighbours, "MAX_EDGES", 89)
-    with pytest.raises(ValueError, match=r"a radius must leave at most 89 edges \(got 90\)"):
+    with pytest.raises(ValueError, match=r"'r' must leave at most 89 edges \(got 90\)"):
         radius_edges(points(10, 2, kind="point"), 1.0, backend=backend)

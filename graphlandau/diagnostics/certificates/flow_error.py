@@ -96,8 +96,10 @@ def certify_flow(
         )
     if problem.t_start != flow.t_start:
         raise InvalidArgument("problem", f"must start at t = {flow.t_start:g}, as the flow", f"{problem.t_start:g}")
-    if (score.d, score.t_start, score.t_end) != (flow.d, flow.t_start, flow.t_end):
-        raise ValueError("'score' must have the dimension and the times of the flow")
+    fitting, found = ((each.d, each.t_start, each.t_end) for each in (flow, score))
+    if found != fitting:
+        what = "must have the dimension and the times of the flow, d = {}, t = {:g} to {:g}".format(*fitting)
+        raise InvalidArgument("score", what, "d = {}, t = {:g} to {:g}".format(*found))
     like = flow.like
     drift = LandauDrift(problem.gamma, problem.strength)
     v0 = problem.sample(particles, generator=torch.Generator().manual_seed(seed)).to(like)

@@ -205,7 +205,7 @@ def covariance_term(
     Reference: Ilin, Hu and Wang 2025, Proposition 4.1, with C = 1.
     """
     if exact.covariance is None:
-        raise ValueError(f"'exact' must have a known covariance ({type(exact).__name__} has none)")
+        raise InvalidArgument("exact", "must have a known covariance", f"{type(exact).__name__}, which has none")
     truth = exact.score(v)
     excess = covariance(v, weight) - exact.covariance.to(v)
     return strength * average(((truth @ excess) * (sigma - truth)).sum(1), weight)
