@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from graphlandau.diagnostics import average, covariance, energy, fourth_moment, mass, momentum
+from graphlandau.diagnostics import average, covariance, energy, fourth_moment, kinetic_energy, mass, momentum
 
 TOLERANCE = {torch.float32: 1e-5, torch.float64: 1e-12}
 
@@ -77,3 +77,15 @@ def test_bad_weights_are_refused():
                 moment(v, weight)
     with pytest.raises(ValueError, match="'v' must be finite"):
         energy(torch.full((3, 2), torch.nan))
+
+
+def test_kinetic_energy_counts_mass_and_every_component():
+    v = torch.tensor([[1.0, 2.0], [0.0, -1.0]])
+    assert kinetic_energy(v) == 0.5 * (5 + 1) / 2
+    assert kinetic_energy(v, 3.0) == 3 * kinetic_energy(v)
+
+
+def test_kinetic_energy_is_summed_in_double_precision():
+    # 1e6 equal numbers in single precision would be off in the fifth digit.
+    v = torch.full((1_000_000, 1), 0.1)
+    assert kinetic_energy(v) == pytest.approx(0.5 * float(torch.tensor(0.1).double()) ** 2, rel=1e-12)

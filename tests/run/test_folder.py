@@ -5,8 +5,6 @@ import h5py
 import pytest
 import torch
 
-from graphlandau.base.files import write_atomically
-from graphlandau.run.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from graphlandau.run.folder import RunFolder
 
 
@@ -116,42 +114,6 @@ def test_summary_is_json(folder):
     assert folder.read_summary() is None
     folder.write_summary({"steps": 3, "kl": None})
     assert json.loads(folder.summary.read_text()) == {"steps": 3, "kl": None} == folder.read_summary()
-
-
-def test_checkpoint_keeps_bits_alignment_and_record(tmp_path):
-    tensors = {"odd": torch.randint(0, 9, (3,)).to(torch.uint8), "v": torch.randn(7, 3), "step": torch.tensor(2.0)}
-    checkpoint = Checkpoint(record={"step": 4, "wall_seconds": 0.1 + 0.2})
-    checkpoint.add("state", tensors | {"shared": tensors["v"], "strided": tensors["v"].T})
-    save_checkpoint(tmp_path / "c.safetensors", checkpoint)
-    loaded = load_checkpoint(tmp_path / "c.safetensors")
-    assert loaded.record == checkpoint.record
-    for key, tensor in loaded.part("state").items():
-        assert torch.equal(tensor, checkpoint.part("state")[key])
-        assert tensor.data_ptr() % 64 == 0
-        assert tensor.is_contiguous()
-
-
-def test_checkpoint_is_a_copy(tmp_path):
-    v, checkpoint = torch.zeros(2), Checkpoint()
-    checkpoint.add("state", {"v": v})
-    v += 1
-    assert torch.equal(checkpoint.part("state")["v"], torch.zeros(2))
-
-
-@pytest.mark.parametrize("content", [b"", b"no tensors here", b"\x00" * 64])
-def test_no_checkpoint_is_refused(tmp_path, content):
-    (tmp_path / "c").write_bytes(content)
-    with pytest.raises(ValueError, match="is no readable checkpoint"):
-        load_checkpoint(tmp_path / "c")
-
-
-def test_write_atomically_replaces_only_when_complete(tmp_path, monkeypatch):
-    path = tmp_path / "file"
-    write_atomically(path, b"old")
-    monkeypatch.setattr(os, "replace", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
-    with pytest.raises(KeyboardInterrupt):
-        write_atomically(path, b"new")
-    assert path.read_bytes() == b"old"
 
 
 def test_a_row_of_other_columns_is_refused(folder):
