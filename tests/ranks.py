@@ -138,7 +138,7 @@ def simulation(kind: str, steps: int = 20, **options: Any) -> Simulation:
         problem = BKW(d=2)
         method = SBTM(MLPScore(2, width=16, depth=1), batch_size=40, backend="dense", objective=kind, **trained)
     options = {"particles": 301, "dt": 0.01, "t_end": problem.t_start + 0.01 * steps, "dtype": torch.float64, **options}
-    return Simulation(problem, method, floors=False, **options)
+    return Simulation(problem, method, baselines=False, **options)
 
 
 def run(kind: str) -> dict[str, Tensor]:

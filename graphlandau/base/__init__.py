@@ -1,1 +1,1 @@
-"""What every floor uses and no physics needs: errors, validation, files, tables, chunks, several processes, states."""
+"""What everything uses and no physics needs: errors, validation, files, tables, chunks, several processes, states."""

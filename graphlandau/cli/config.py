@@ -190,7 +190,7 @@ class RunConfig:
             snapshots=run.snapshots,
             metrics_every=run.metrics_every,
             checkpoint_every=run.checkpoint_every,
-            floors=run.floors,
+            baselines=run.floors,
             observers=[*certificate, *observers],
             labels=self.labels,
             **options,

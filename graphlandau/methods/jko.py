@@ -158,6 +158,17 @@ class JKO(LearnedTransport):
             needs = "for log_det 'exact', integrator 'rk4' or more than one inner step"
             raise InvalidArgument("score", f"must be a closed form or have parameters to train {needs}", name)
 
+    def require_score_field(self) -> None:
+        """Refuse inner steps whose Jacobian is not that of one explicit step, or a model that couples particles.
+
+        Raises:
+            ValueError: With more than one inner step, or one of RK4; or as every learned method.
+        """
+        if self.inner_steps > 1 or self.inner_integrator != "euler":
+            inner = f"{self.inner_steps} of {self.inner_integrator}"
+            raise InvalidArgument("certificate", "needs steps of jko with one inner step of euler", inner)
+        super().require_score_field()
+
     def require_affordable(self, n: int) -> None:
         """Refuse the exact derivatives of a model that couples many particles.
 

@@ -59,7 +59,7 @@ def transport_protocol(
     Reference: arXiv:2603.10874, Section 5.1. The reference trajectories there are Euler steps with the exact score;
     ours are the exact characteristics.
     """
-    run = Simulation(problem, method, particles=particles, seed=seed, **{"floors": False, **options})
+    run = Simulation(problem, method, particles=particles, seed=seed, **{"baselines": False, **options})
     result = run.run()
     keys = ("t", "energy", "energy_rel_drift", "entropy_dissipation", "rel_trajectory_error", "rel_fisher_divergence")
     steps = run.snapshot_steps

@@ -58,13 +58,13 @@ class Simulation(Generic[ProblemT, FrameT]):
         particles: Number of particles; ``particles``, ``dt`` and ``t_end`` default to the problem's values.
         dt: Time step; must divide the interval.
         t_end: Final time.
-        seed: Seed of the initial particles, of the fresh samples of the floor, and of torch's own generator.
+        seed: Seed of the initial particles, of the fresh samples of the baseline, and of torch's own generator.
         device: Where the tensors live.
         dtype: ``torch.float32`` or ``torch.float64``.
         snapshots: Number of snapshots, at equal steps, the first and last time included.
         metrics_every: Steps between two rows of metrics (the snapshots and the last step have one too).
         checkpoint_every: Steps between two checkpoints.
-        floors: Whether to measure the error that remains with the exact score, and with fresh exact samples.
+        baselines: Whether to measure the error that remains with the exact score, and with fresh exact samples.
         folder: Run folder to write; ``None`` keeps everything in memory.
         progress: Whether to show a progress bar on stderr.
         observers: Further observers, which look after the built-in ones.
@@ -77,7 +77,7 @@ class Simulation(Generic[ProblemT, FrameT]):
     Example:
         >>> from graphlandau.methods import Blob
         >>> from graphlandau.problems import BKW
-        >>> result = Simulation(BKW(d=2), Blob(), particles=200, dt=0.1, t_end=0.2, floors=False).run()
+        >>> result = Simulation(BKW(d=2), Blob(), particles=200, dt=0.1, t_end=0.2, baselines=False).run()
         >>> result.summary["steps"], result.state.v.shape
         (2, torch.Size([200, 2]))
     """
@@ -96,7 +96,7 @@ class Simulation(Generic[ProblemT, FrameT]):
         snapshots: int = 11,
         metrics_every: int = 1,
         checkpoint_every: int = 25,
-        floors: bool = True,
+        baselines: bool = True,
         folder: RunFolder | None = None,
         progress: bool = False,
         observers: Sequence[Observer] = (),
@@ -120,7 +120,7 @@ class Simulation(Generic[ProblemT, FrameT]):
         self.metrics_every = require_integer("metrics_every", metrics_every, minimum=1)
         every = require_integer("checkpoint_every", checkpoint_every, minimum=1)
         self.observers = observers_of(
-            problem, method, floors=floors, seed=self.seed, every=every, progress=progress, further=observers
+            problem, method, baselines=baselines, seed=self.seed, every=every, progress=progress, further=observers
         )
         self.labels = class_names(problem, method) | dict(labels or {})
         self.folder = folder

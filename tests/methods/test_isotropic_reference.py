@@ -53,7 +53,7 @@ def test_a_shell_fills_at_the_right_rate(problem, radius, t_end, dt):
     exact = radial_entropies(problem, radius, [0.0, t_end])
     assert exact[0] == pytest.approx(problem.initial.entropy(), abs=1e-3)
     method = SBTM(ClosedFormScore(3), integrator="midpoint")
-    rows = Simulation(problem, method, particles=1200, dt=dt, t_end=t_end, floors=False).run().metrics
+    rows = Simulation(problem, method, particles=1200, dt=dt, t_end=t_end, baselines=False).run().metrics
     fall = rows[-1]["entropy"] - rows[0]["entropy"]
     # Measured 4.5 % and 0.1 % too slow; with 16,000 particles 1.5 % (rosenbluth_3d).
     assert fall == pytest.approx(exact[1] - exact[0], rel=0.08)

@@ -373,7 +373,7 @@ def test_a_step_beyond_all_bounds_is_minimised_all_the_same():
 
 def test_infinite_maps_are_no_fold_and_no_crash():
     """What overflows is named by the run, not by an eigenvalue solver."""
-    run = Simulation(BKW(2), JKO(closed_form(2)), particles=50, dt=1e39, t_end=2e39, floors=False)
+    run = Simulation(BKW(2), JKO(closed_form(2)), particles=50, dt=1e39, t_end=2e39, baselines=False)
     with pytest.raises(Diverged, match=r"non-finite|not invertible"):
         run.run()
 
@@ -393,7 +393,7 @@ def test_a_run_that_folds_says_when_and_keeps_its_checkpoint(tmp_path):
     folder = RunFolder(tmp_path / "run")
     folder.path.mkdir()
     problem = Anisotropic(2, strength=1.0, gamma=-3.0)
-    run = Simulation(problem, JKO(closed_form(2)), particles=100, dt=20.0, t_end=40.0, floors=False, folder=folder)
+    run = Simulation(problem, JKO(closed_form(2)), particles=100, dt=20.0, t_end=40.0, baselines=False, folder=folder)
     with pytest.raises(Diverged, match=r"at step 0 of 2 \(t = 0\): the map of the step is not invertible"):
         run.run()
     assert folder.checkpoint.exists()

@@ -40,7 +40,7 @@ def pinn(score=None, flow=None, **options):
 
 
 def run(method, folder=None, problem=None, **options):
-    defaults = {"particles": 40, "dt": 0.1, "t_end": 0.4, "dtype": torch.float64, "floors": False, "snapshots": 3}
+    defaults = {"particles": 40, "dt": 0.1, "t_end": 0.4, "dtype": torch.float64, "baselines": False, "snapshots": 3}
     problem = BKW(2) if problem is None else problem
     return Simulation(problem, method, folder=folder, **defaults | {"checkpoint_every": 2} | options)
 
@@ -539,7 +539,7 @@ def test_the_floor_of_a_flow_does_not_depend_on_how_often_one_looks(trained, ini
     ends = []
     for dt in (0.1, 0.4):
         method = pinn(initial=initial, log_det="none", iterations=2)
-        rows = run(method, dt=dt, floors=True, snapshots=2).run().metrics
+        rows = run(method, dt=dt, baselines=True, snapshots=2).run().metrics
         ends.append(rows[-1]["rel_l2_density_exact_score"])
         start = rows[0]["rel_l2_density_exact_score"]
     problem = BKW(2)

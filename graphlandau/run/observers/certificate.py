@@ -20,7 +20,7 @@ from graphlandau.diagnostics.certificates import (
     push_score,
     score_matching_loss,
 )
-from graphlandau.methods import JKO, Method, Scored
+from graphlandau.methods import Method, Scored
 from graphlandau.nn.conv import LandauDrift
 from graphlandau.problems import Problem
 from graphlandau.run.observers.observer import Observer, Run
@@ -155,7 +155,4 @@ def _require_certifiable(problem: Problem, method: Method) -> None:
         raise InvalidArgument(
             "certificate", "needs a method whose steps are maps of each particle", type(method).__name__
         )
-    if isinstance(method, JKO) and (method.inner_steps > 1 or method.inner_integrator != "euler"):
-        inner = f"{method.inner_steps} of {method.inner_integrator}"
-        raise InvalidArgument("certificate", "needs steps of jko with one inner step of euler", inner)
     method.require_score_field()

@@ -25,7 +25,7 @@ def observers_of(
     problem: InitialValueProblem,
     method: Method,
     *,
-    floors: bool,
+    baselines: bool,
     seed: int,
     every: int,
     progress: bool = False,
@@ -36,7 +36,7 @@ def observers_of(
     Args:
         problem: What is solved.
         method: How.
-        floors: Whether to measure the error that remains with the exact score, and with fresh exact samples.
+        baselines: Whether to measure the error that remains with the exact score, and with fresh exact samples.
         seed: Seed of the fresh samples.
         every: Steps between two checkpoints.
         progress: Whether to show a progress bar.
@@ -45,11 +45,11 @@ def observers_of(
     Raises:
         ValueError: If ``problem`` is of no known kind.
     """
-    observers = [*metrics_of(problem, method, floors, seed, every), Snapshots(), Checkpoints(every), *further]
+    observers = [*metrics_of(problem, method, baselines, seed, every), Snapshots(), Checkpoints(every), *further]
     return [*observers, Progress()] if progress else observers
 
 
-def metrics_of(problem: InitialValueProblem, method: Method, floors: bool, seed: int, every: int) -> list[Observer]:
+def metrics_of(problem: InitialValueProblem, method: Method, baselines: bool, seed: int, every: int) -> list[Observer]:
     """Return what fills the metrics of a run of ``problem``, in the order of the columns.
 
     Errors of the drift, which are costly, are measured at every checkpoint: ``every`` so many steps.
@@ -60,6 +60,6 @@ def metrics_of(problem: InitialValueProblem, method: Method, floors: bool, seed:
     if isinstance(problem, KineticProblem):
         return [KineticMetrics(problem)]
     if isinstance(problem, Problem):
-        errors = DensityErrors.where_known(problem, method, floors, seed)
+        errors = DensityErrors.where_known(problem, method, baselines, seed)
         return [Metrics(problem), *errors, *TrajectoryErrors.where_known(problem), *DriftError.of(method, every)]
     raise InvalidArgument("problem", "must be a Problem or a KineticProblem", type(problem).__name__)

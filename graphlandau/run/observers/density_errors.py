@@ -1,4 +1,4 @@
-"""The density error of a run beside its floors: what exact scores, and exact samples, leave of it."""
+"""The density error of a run beside two baselines: what exact scores, and exact samples, leave of it."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ __all__ = ["DensityErrors", "ExactTransport"]
 
 
 class ExactTransport(LandauTransport):
-    """Particles that follow the drift of the exact score of ``problem``: the floor of every learned score.
+    """Particles that follow the drift of the exact score of ``problem``: the baseline of every learned score.
 
-    Same integrator, random batches and backend as ``like``, where it is a method with these.
+    Same integrator, random batches, backend and tolerance as ``like``, where it is a method with these.
     """
 
     def __init__(self, problem: Problem, like: Method) -> None:
@@ -31,6 +31,7 @@ class ExactTransport(LandauTransport):
                 "integrator": like.integrator,
                 "batch_size": size,
                 "backend": like.backend,
+                "mesh_tolerance": like.mesh_tolerance,
                 "seed": like.seed,
             }
         super().__init__(log_det="none", **options)
@@ -50,28 +51,28 @@ class DensityErrors(Observer):
 
     Args:
         problem: A problem with a known density and a grid.
-        method: The method of the run; its integrator moves the particles of the floor as well.
-        floors: Whether to measure the two floors.
+        method: The method of the run; its integrator moves the particles of the baseline as well.
+        baselines: Whether to measure the two baselines.
         seed: Seed of the fresh samples.
     """
 
-    def __init__(self, problem: Problem, method: Method, floors: bool, seed: int) -> None:
+    def __init__(self, problem: Problem, method: Method, baselines: bool, seed: int) -> None:
         assert problem.grid is not None
-        self.problem, self.floors, self.seed = problem, floors, seed
+        self.problem, self.baselines, self.seed = problem, baselines, seed
         self.axes = grid_axes(*problem.grid, problem.d)
         self.exact = ExactTransport(problem, method)
         self.shadow: Data | None = None
         self.saved: dict[str, Tensor] = {}
 
     @classmethod
-    def where_known(cls, problem: Problem, method: Method, floors: bool, seed: int) -> list[DensityErrors]:
+    def where_known(cls, problem: Problem, method: Method, baselines: bool, seed: int) -> list[DensityErrors]:
         """Return one for a problem with a grid whose density is known at all times, else none."""
         known = problem.grid is not None and problem.density(problem.t_end) is not None
-        return [cls(problem, method, floors, seed)] if known else []
+        return [cls(problem, method, baselines, seed)] if known else []
 
     def begin(self, run: Run) -> None:
-        """Start the particles of the floor with those of the run, or where the checkpoint left them."""
-        if self.floors:
+        """Start the particles of the baseline with those of the run, or where the checkpoint left them."""
+        if self.baselines:
             v = self.saved["v"].to(run.state.v) if self.saved else start_of(run.state).clone()
             if not v.numel():
                 return  # given up before the checkpoint
@@ -81,11 +82,11 @@ class DensityErrors(Observer):
                 self.exact.load_state_dict({"generator": self.saved["generator"]})
 
     def after_evaluate(self, run: Run) -> None:
-        """Compare at a snapshot; move the particles of the floor along."""
+        """Compare at a snapshot; move the particles of the baseline along."""
         due = run.step in run.snapshot_steps
         if run.row_due:
             run.row["rel_l2_density"] = self.error(run.state.v, run.t, run.state.get("weight")) if due else None
-        if not self.floors:
+        if not self.baselines:
             return
         if run.row_due:
             moved = self.shadow.v if due and self.shadow is not None else None
@@ -102,15 +103,15 @@ class DensityErrors(Observer):
             self.shadow = self.shadow.apply(Tensor.contiguous)
 
     def _follow(self, run: Run) -> None:
-        """Put the particles of the floor where the exact drift carries them until the next look, if that is known."""
+        """Put the particles of the baseline where the exact drift carries them until the next look, if known."""
         later = self.problem.t_start + (run.step + 1) * run.dt
         exact = self.problem.characteristics(run.state.v0.double(), later)
         self.shadow = None if exact is None else particle_state(exact.to(run.state.v), t=later, checked=False)
 
     def state_dict(self) -> dict[str, Tensor]:
-        """The particles of the floor, and the random batches to come."""
+        """The particles of the baseline, and the random batches to come."""
         if self.shadow is None:
-            return {"v": torch.empty(0, self.problem.d)} if self.floors else {}
+            return {"v": torch.empty(0, self.problem.d)} if self.baselines else {}
         return {"v": self.shadow.v, **self.exact.state_dict()}
 
     def load_state_dict(self, tensors: Mapping[str, Tensor]) -> None:

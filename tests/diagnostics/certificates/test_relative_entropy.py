@@ -142,7 +142,7 @@ def certified(d, scale, shear=0.0, n=2000, dt=0.05, **options):
     problem = BKW(d, t_start=start, t_end=start + 2)
     method = WrongScore(problem, scale, shear)
     observers = [Certificate(problem, method), KullbackLeibler()]
-    options = {"particles": n, "dt": dt, "dtype": torch.float64, "floors": False, "observers": observers} | options
+    options = {"particles": n, "dt": dt, "dtype": torch.float64, "baselines": False, "observers": observers} | options
     return Simulation(problem, method, **options).run().metrics
 
 

@@ -42,7 +42,7 @@ def simulation(method, problem=None, certificate=True, observers=(), **options):
     problem = BKW(2, t_start=0.5) if problem is None else problem
     defaults = {"particles": 60, "dt": 0.02, "t_end": problem.t_start + 0.2, "snapshots": 3, "checkpoint_every": 3}
     own = [Certificate(problem, method)] if certificate else []
-    return Simulation(problem, method, floors=False, observers=[*own, *observers], **defaults | options)
+    return Simulation(problem, method, baselines=False, observers=[*own, *observers], **defaults | options)
 
 
 class StopAt(Observer):

@@ -22,7 +22,7 @@ pytestmark = pytest.mark.usefixtures("small_and_quick")
 
 
 def kinds(problem, method):
-    return [type(each) for each in metrics_of(problem, method, floors=False, seed=0, every=25)]
+    return [type(each) for each in metrics_of(problem, method, baselines=False, seed=0, every=25)]
 
 
 def test_each_kind_of_problem_has_its_metrics():
@@ -44,7 +44,7 @@ def test_refuses_a_problem_of_no_known_kind():
 
     other = Other(d=1, t_start=0.0, t_end=1.0, dt=0.1, particles=10)
     with pytest.raises(ValueError, match=r"'problem' must be a Problem or a KineticProblem \(got Other\)"):
-        metrics_of(other, Blob(), floors=False, seed=0, every=25)
+        metrics_of(other, Blob(), baselines=False, seed=0, every=25)
 
 
 @pytest.mark.parametrize(("problem", "method"), [(BKW(d=2), Vlasov()), (VFPPeriodic(), Blob())])

@@ -20,19 +20,19 @@ def test_density_columns_are_filled_at_snapshots_only():
     for row in rows:
         for key in columns:
             assert (row[key] is None) == (row["step"] not in (0, 5, 10))
-    # At the start the particles of the run and of the floor are the same ones.
+    # At the start the particles of the run and of the baseline are the same ones.
     assert rows[0]["rel_l2_density"] == rows[0]["rel_l2_density_exact_score"] != rows[0]["rel_l2_density_fresh"]
 
 
-def test_floor_is_the_run_with_the_exact_score():
+def test_baseline_is_the_run_with_the_exact_score():
     problem = BKW(d=2)
-    floor = short_run(Blob(integrator="midpoint")).run().summary["rel_l2_density_exact_score"]
+    baseline = short_run(Blob(integrator="midpoint")).run().summary["rel_l2_density_exact_score"]
     exact = short_run(ExactTransport(problem, like=Blob(integrator="midpoint"))).run()
-    assert exact.summary["rel_l2_density"] == floor
+    assert exact.summary["rel_l2_density"] == baseline
     assert exact.summary["rel_fisher_divergence"] < 1e-12  # one formula in two precisions
 
 
-def test_fresh_floor_shrinks_as_the_sample_grows():
+def test_fresh_baseline_shrinks_as_the_sample_grows():
     errors = [short_run(Blob(), particles=n, t_end=0.02).run().summary["rel_l2_density_fresh"] for n in (100, 1600)]
     # N^-1/2 gives a factor 4 while the noise dominates the bias of the kernel.
     assert errors[0] > 2 * errors[1]
@@ -57,7 +57,7 @@ def test_density_known_at_some_times_only(tmp_path, stop):
         assert first[key] is not None
         assert middle[key] is None
         assert last[key] is not None
-    # The particles of the floor cannot get past a time without a score.
+    # The particles of the baseline cannot get past a time without a score.
     assert last["rel_l2_density_exact_score"] is None
 
 
@@ -65,12 +65,20 @@ def test_seeds_up_to_the_largest_run():
     assert short_run(Blob(), seed=2**63 - 1, t_end=0.02).run().summary["rel_l2_density_fresh"] > 0
 
 
-def test_no_floors_no_columns():
-    rows = short_run(Blob(), floors=False).run().metrics
+def test_no_baselines_no_columns():
+    rows = short_run(Blob(), baselines=False).run().metrics
     assert "rel_l2_density" in rows[0]
     assert "rel_l2_density_fresh" not in rows[0]
 
 
 def test_density_errors_only_where_there_is_a_density():
-    assert DensityErrors.where_known(Anisotropic(d=3), Blob(), floors=True, seed=0) == []
-    assert len(DensityErrors.where_known(BKW(d=3), Blob(), floors=True, seed=0)) == 1
+    assert DensityErrors.where_known(Anisotropic(d=3), Blob(), baselines=True, seed=0) == []
+    assert len(DensityErrors.where_known(BKW(d=3), Blob(), baselines=True, seed=0)) == 1
+
+
+def test_baseline_takes_every_option_of_the_drift():
+    like = Blob(integrator="midpoint", batch_size=7, backend="mesh", mesh_tolerance=0.02, seed=5)
+    exact = ExactTransport(BKW(d=2), like)
+    assert exact.batches is not None
+    assert (exact.integrator, exact.batches.size, exact.backend) == ("midpoint", 7, "mesh")
+    assert (exact.mesh_tolerance, exact.drift.tolerance, exact.seed) == (0.02, 0.02, 5)

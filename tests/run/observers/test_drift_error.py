@@ -27,7 +27,7 @@ def simulation(backend="mesh", tolerance=0.3, gamma=-1.0, steps=STEPS, **options
     method = Blob(backend=backend, mesh_tolerance=tolerance, log_det="none")
     defaults = {"particles": 200, "dt": 0.01, "t_end": 0.01 * steps, "snapshots": 2, "checkpoint_every": 3}
     problem = Anisotropic(d=3, gamma=gamma)
-    return Simulation(problem, method, floors=False, dtype=torch.float64, **defaults | options)
+    return Simulation(problem, method, baselines=False, dtype=torch.float64, **defaults | options)
 
 
 def column(folder):

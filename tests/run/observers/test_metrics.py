@@ -27,7 +27,7 @@ def test_equilibrium_in_rows_and_summary(name):
     problem = PROBLEMS[name]
     n = 60
     result = Simulation(
-        problem, Blob(), particles=n, t_end=problem.t_start + 3 * problem.dt, floors=False, dtype=torch.float64
+        problem, Blob(), particles=n, t_end=problem.t_start + 3 * problem.dt, baselines=False, dtype=torch.float64
     ).run()
     assert len(result.metrics) == 4
     assert len({tuple(row) for row in result.metrics}) == 1
