@@ -35,9 +35,10 @@ from graphlandau.methods import Method
 from graphlandau.nn.control import PhaseEmbedding, as_control_model
 from graphlandau.nn.time_field import as_time_field
 from graphlandau.problems import InitialValueProblem, KineticProblem, Problem
+from graphlandau.run.arguments import require_device, require_seed
 from graphlandau.run.observers import Observer
 from graphlandau.run.observers.certificate import Certificate
-from graphlandau.run.simulation import Simulation, require_device, require_seed
+from graphlandau.run.simulation import Simulation
 
 __all__ = ["RunConfig", "RunOptions", "compose", "help_text", "require_agreement", "run_parser"]
 

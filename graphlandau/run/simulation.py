@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import re
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -19,9 +18,10 @@ import graphlandau
 from graphlandau.base import distributed
 from graphlandau.base.errors import Diverged, InvalidArgument, NonFinite, out_of_memory
 from graphlandau.base.state import particle_state
-from graphlandau.base.validation import all_finite, require_integer, require_number, require_positive
+from graphlandau.base.validation import all_finite, require_integer, require_positive
 from graphlandau.methods.method import FrameT, Method, ProblemT
 from graphlandau.nn.pairs import expected_calls
+from graphlandau.run.arguments import count_steps, require_device, require_seed, require_work_for_all
 from graphlandau.run.checkpoint import Checkpoint, load_checkpoint, save_checkpoint, tensors_of
 from graphlandau.run.folder import RunFolder
 from graphlandau.run.observers import Observer
@@ -30,7 +30,7 @@ from graphlandau.run.summary import class_names, machine_facts, summarise
 
 log = logging.getLogger(__name__)
 
-__all__ = ["Result", "Simulation", "count_steps", "require_device", "require_seed"]
+__all__ = ["Result", "Simulation"]
 
 
 @dataclass(frozen=True)
@@ -107,7 +107,7 @@ class Simulation(Generic[ProblemT, FrameT]):
             raise InvalidArgument("problem", f"must be {what}", repr(problem))
         self.problem, self.method = problem, method
         self.particles = require_integer("particles", problem.particles if particles is None else particles, minimum=2)
-        _require_work_for_all(self.particles, method.facts(problem, self.particles).batch_size)
+        require_work_for_all(self.particles, method.facts(problem, self.particles).batch_size)
         self.dt = require_positive("dt", problem.dt if dt is None else dt)
         self.t_end = problem.t_end if t_end is None else t_end
         self.steps = count_steps(problem.t_start, self.t_end, self.dt)
@@ -362,46 +362,3 @@ class Simulation(Generic[ProblemT, FrameT]):
 def _settled(state: Data) -> Data:
     """The state in one memory layout, that of a restored checkpoint, and with the same bits in all processes."""
     return state.apply(lambda x: distributed.of_first(x.contiguous()))
-
-
-def _require_work_for_all(particles: int, batch_size: int | None) -> None:
-    count = distributed.world()
-    if count > particles:
-        raise InvalidArgument("particles", f"must be at least {count}, one for each process", particles)
-    if batch_size is not None and count > particles // batch_size > 0:
-        most = f"at most {particles // count}, so that each of {count} processes has a block"
-        raise InvalidArgument("batch_size", f"must be {most}", batch_size)
-
-
-def require_seed(seed: int) -> int:
-    """Return ``seed``; raise ``ValueError`` unless it is an integer in [0, 2**63), as torch's generators take."""
-    if require_integer("seed", seed, minimum=0) >= 2**63:
-        raise InvalidArgument("seed", "must be an integer in [0, 2**63)", seed)
-    return seed
-
-
-def require_device(device: str | torch.device) -> torch.device:
-    """Return the device; raise ``ValueError`` unless it is a CPU or CUDA device."""
-    if not re.fullmatch(r"cpu|cuda(:\d+)?", str(device)):
-        raise InvalidArgument("device", "must be cpu, cuda or cuda:N", repr(str(device)))
-    return torch.device(device)
-
-
-def count_steps(t_start: float, t_end: float, dt: float) -> int:
-    """Return the number of steps ``dt`` from ``t_start`` to ``t_end``.
-
-    Raises:
-        ValueError: If ``t_end`` is not after ``t_start``, or ``dt`` does not divide the interval to 1e-9.
-
-    Example:
-        >>> count_steps(0.0, 5.0, 0.01)
-        500
-    """
-    interval = require_number("t_end", t_end) - t_start
-    if interval <= 0:
-        raise InvalidArgument("t_end", f"must be after the start time {t_start:g}", f"{t_end:g}")
-    steps = max(1, round(interval / dt))
-    if abs(steps * dt - interval) > 1e-9 * interval:
-        nearest = f"the nearest that does is {interval / steps:.12g}"
-        raise InvalidArgument("dt", f"must divide t_end - t_start = {interval:.12g}", f"{dt:g}; {nearest}")
-    return steps

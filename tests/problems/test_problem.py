@@ -11,7 +11,7 @@ from jsonargparse import ArgumentParser
 
 from graphlandau.cli.presets import import_class, load_preset
 from graphlandau.problems import BKW, Anisotropic, Density, Gaussian, Problem
-from graphlandau.run.simulation import count_steps
+from graphlandau.run.arguments import count_steps
 
 # Those with positions have tests of their own.
 PRESETS = [

@@ -13,7 +13,7 @@ from graphlandau.problems import BKW
 from graphlandau.run.checkpoint import load_checkpoint, save_checkpoint
 from graphlandau.run.folder import RunFolder
 from graphlandau.run.observers import Observer
-from graphlandau.run.simulation import Simulation, count_steps
+from graphlandau.run.simulation import Simulation
 
 
 class Stochastic(LandauTransport):
@@ -191,20 +191,6 @@ def test_bad_score_is_named_with_its_step(tmp_path):
         short_run(Breaks(log_det="none"), folder=folder, checkpoint_every=1).run()
     assert load_checkpoint(folder.checkpoint).record["step"] == 3
     assert [row["step"] for row in folder.read_rows()] == [0, 1, 2]
-
-
-def test_steps_count_and_refusals():
-    assert count_steps(0.0, 5.0, 0.01) == 500
-    assert count_steps(5.5, 9.5, 0.01) == 400
-    assert count_steps(0.0, 0.3, 0.1) == 3
-    with pytest.raises(
-        ValueError, match=r"'dt' must divide t_end - t_start = 1 \(got 0.3; the nearest that does is 0.333333"
-    ):
-        count_steps(0.0, 1.0, 0.3)
-    with pytest.raises(ValueError, match=r"'dt' must divide .* \(got 2; the nearest that does is 1\)"):
-        count_steps(0.0, 1.0, 2.0)
-    with pytest.raises(ValueError, match=r"'t_end' must be after the start time 5.5 \(got 5\)"):
-        count_steps(5.5, 5.0, 0.1)
 
 
 @pytest.mark.parametrize(
