@@ -28,7 +28,6 @@ import contextlib
 import contextvars
 import json
 import os
-import re
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import timedelta
@@ -347,8 +346,9 @@ def _heard() -> Iterator[None]:
 
 
 def _first_line(error: BaseException) -> str:
-    # Without the source file that gloo puts in front.
-    said = re.sub(r"^\[[^\]]*\] *", "", str(error).strip())
+    said = str(error).strip()
+    if said.startswith("["):  # the source file that gloo puts in front
+        said = said.partition("]")[2].strip()
     return f"{(said.splitlines() or [type(error).__name__])[0]:.100}"
 
 

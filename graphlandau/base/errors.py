@@ -46,20 +46,20 @@ class NotInvertible(ArithmeticError):
     r"""A step whose map is not invertible: on its way :math:`\det \partial v' / \partial v \le 0` for some particle.
 
     Args:
-        folded: Number of such particles.
+        failing: Number of such particles.
         particles: Number of all particles.
         dt: The time step.
         passing: The largest time step that would have passed, 0 if none was found.
     """
 
-    def __init__(self, folded: int, particles: int, dt: float, passing: float) -> None:
-        super().__init__(folded, particles, dt, passing)
-        self.folded, self.particles, self.dt, self.passing = folded, particles, dt, passing
+    def __init__(self, failing: int, particles: int, dt: float, passing: float) -> None:
+        super().__init__(failing, particles, dt, passing)
+        self.failing, self.particles, self.dt, self.passing = failing, particles, dt, passing
 
     def __str__(self) -> str:
-        share = f"{self.folded} of {self.particles} particles ({self.folded / self.particles:.2%})"
+        where = f"{self.failing} of {self.particles} particles ({self.failing / self.particles:.2%})"
         cure = f"with this field a dt below {self.passing:.3g} would have passed (got {self.dt:g})"
-        return f"the map of the step is not invertible: on its way det dv'/dv <= 0 for {share}; {cure}"
+        return f"the map of the step is not invertible: on its way det dv'/dv <= 0 for {where}; {cure}"
 
 
 class Diverged(ArithmeticError):

@@ -1,4 +1,4 @@
-"""What a run is judged by: moments, entropy, densities on grids, errors, the equilibrium."""
+"""What a run is measured by: moments, entropy, densities on grids, errors, the equilibrium."""
 
 from graphlandau.diagnostics.density import (
     gaussian_kde,

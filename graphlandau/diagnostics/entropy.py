@@ -1,4 +1,4 @@
-r"""Entropy in the sign of the papers, :math:`H = \int f \log f`, which collisions let fall. Dimensionless."""
+r"""The H-functional :math:`H = \int f \log f`, minus the entropy: collisions let it fall. Dimensionless."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["entropy", "entropy_dissipation", "kl_divergence"]
 
 
 def entropy(log_f: Float[Tensor, " N"], weight: Float[Tensor, " N"] | None = None) -> Float[Tensor, ""]:
-    r"""Particle estimate :math:`H = \langle \log f \rangle` from the log-density carried by the particles.
+    r"""Particle estimate :math:`H = \langle \log f \rangle` of the H-functional from the log-density that is carried.
 
     Raises:
         ValueError: If ``log_f`` is not of shape :math:`(N,)`.
@@ -27,7 +27,7 @@ def entropy(log_f: Float[Tensor, " N"], weight: Float[Tensor, " N"] | None = Non
 def entropy_dissipation(
     s: Float[Tensor, "N d"], U: Float[Tensor, "N d"], weight: Float[Tensor, " N"] | None = None
 ) -> Float[Tensor, ""]:
-    r"""Entropy dissipation :math:`\langle s \cdot U \rangle \le 0`, ``U`` being the Landau drift of ``s``.
+    r"""Dissipation of the H-functional :math:`\langle s \cdot U \rangle \le 0`, ``U`` being the Landau drift of ``s``.
 
     It is :math:`dH/dt` when ``s`` is the exact score, and never positive for any other ``s``.
 

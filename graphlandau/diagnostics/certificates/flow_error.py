@@ -83,7 +83,7 @@ def certify_flow(
 
     Raises:
         ValueError: If a number is too small or the flow is of another dimension.
-        ArithmeticError: If the flow is folded at a particle, so that its density has no score.
+        ArithmeticError: If the flow is not invertible at a particle, so that its density has no score.
 
     Reference: arXiv:2603.10874, Theorems 2, 4 and 5; the excess by Hyvärinen's identity (Lemma 2) for the density of
     the flow instead of the exact one, which makes it a number.

@@ -51,7 +51,7 @@ def push_forward(
 
     Raises:
         ValueError: If shapes do not match.
-        ArithmeticError: If the map folds space at a particle.
+        ArithmeticError: If the map is not invertible at a particle.
 
     Example:
         >>> v = torch.tensor([[1.0, 2.0], [0.0, -1.0]])
@@ -91,7 +91,7 @@ def push_score(
 
     Raises:
         ValueError: If shapes do not match.
-        ArithmeticError: If the map folds space at a particle.
+        ArithmeticError: If the map is not invertible at a particle.
     """
     require_velocities("v", v, min_particles=1)
     if sigma.shape != v.shape or sigma.dtype != v.dtype:
@@ -105,11 +105,11 @@ def push_score(
         x = v.detach().requires_grad_()
         J = jacobian(x)
         sign, log_det = torch.linalg.slogdet(J)
-        folded = int((~(sign > 0)).sum())
-        if folded:
+        failing = int((~(sign > 0)).sum())
+        if failing:
             raise ArithmeticError(
-                f"the map folds: det J <= 0 for {folded} of {v.size(0)} particles, where the density that it pushes "
-                "forward has no score; a smaller time step folds less"
+                f"the map of the step is not invertible: det J <= 0 for {failing} of {v.size(0)} particles, where the "
+                "density that it pushes forward has no score; take a smaller time step"
             )
         # A map may be linear: then nothing depends on x.
         slope = torch.zeros_like(x)
