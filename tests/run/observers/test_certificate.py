@@ -155,7 +155,9 @@ def test_a_folded_step_ends_the_run():
     """det J <= 0 somewhere: the density has no score there, and the error says at which step."""
     problem = BKW(2, t_start=0.5)
     run = simulation(METHODS["closed_form"](), problem, dt=20.0, t_end=40.5)
-    with pytest.raises(Diverged, match=r"at step 0 of 2 .* the map of the step is not invertible: det J <= 0 for \d+ of 60 particles"):
+    with pytest.raises(
+        Diverged, match=r"at step 0 of 2 .* the map of the step is not invertible: det J <= 0 for \d+ of 60 particles"
+    ):
         run.run()
 
 
