@@ -168,7 +168,7 @@ class _Terms:
 
     def __call__(self, receiver: Sequence[Any], sender: Sequence[Any]) -> Any:
         (v_i, s_i), (v_j, s_j, w_j) = receiver, sender
-        term = self.kernel.apply(v_i - v_j, s_i - s_j, self.kernel.softening(torch.float64)) * w_j
+        term = self.kernel.apply(v_i - v_j, s_i - s_j) * w_j
         return join([term * -1.0, dot(term, term).sqrt()])
 
 

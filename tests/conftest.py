@@ -6,14 +6,22 @@ import os
 import random
 from collections.abc import Iterator
 
+import hypothesis
 import jaxtyping
 import numpy as np
 import pytest
 import torch
 
+from graphlandau.nn.pairs import compiled
+
 # Two threads unless told otherwise: what CI has, and no crowd of threads on small tensors elsewhere.
 if "OMP_NUM_THREADS" not in os.environ:
     torch.set_num_threads(min(2, os.cpu_count() or 1))
+
+
+# The same examples in every run: a failure is one of the change that it comes with.
+hypothesis.settings.register_profile("default", derandomize=True)
+hypothesis.settings.load_profile("default")
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -27,6 +35,12 @@ def _seeds() -> None:
     random.seed(0)
     np.random.seed(0)  # noqa: NPY002  scipy and hypothesis draw from the legacy generator
     torch.manual_seed(0)
+
+
+@pytest.fixture(autouse=True)
+def _no_history_of_tiles(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whether a sum is compiled does not depend on the tests before."""
+    monkeypatch.setattr(compiled, "_history", compiled.History())
 
 
 @pytest.fixture(autouse=True)

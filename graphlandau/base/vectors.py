@@ -15,7 +15,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-__all__ = ["Components", "dot", "identity", "join", "matvec", "outer"]
+from graphlandau.base.errors import InvalidArgument
+
+__all__ = ["Components", "dimension", "dot", "identity", "join", "matvec", "outer", "precision"]
 
 
 @dataclass(frozen=True)
@@ -51,25 +53,83 @@ class Components:
     def __truediv__(self, other: Components | float) -> Components:
         return self._zip(other, lambda a, b: a / b)
 
-    def rsqrt(self) -> Components:
-        """Reciprocal square root of every component."""
-        return Components(tuple(a.rsqrt() for a in self.parts))
+    def __radd__(self, other: float) -> Components:
+        return self + other
 
-    def sqrt(self) -> Components:
-        """Square root of every component."""
-        return Components(tuple(a.sqrt() for a in self.parts))
+    def __rsub__(self, other: float) -> Components:
+        return Components(tuple(other - a for a in self.parts))
 
-    def relu(self) -> Components:
-        """Positive part of every component."""
-        return Components(tuple(a.relu() for a in self.parts))
+    def __rmul__(self, other: float) -> Components:
+        return self * other
 
-    def exp(self) -> Components:
-        """Exponential of every component."""
-        return Components(tuple(a.exp() for a in self.parts))
+    def __rtruediv__(self, other: float) -> Components:
+        return Components(tuple(other / a for a in self.parts))
 
-    def log(self) -> Components:
-        """Natural logarithm of every component."""
-        return Components(tuple(a.log() for a in self.parts))
+    def __neg__(self) -> Components:
+        return Components(tuple(-a for a in self.parts))
+
+    def __pow__(self, exponent: float) -> Components:
+        return Components(tuple(a**exponent for a in self.parts))
+
+    def sum(self, dim: int = -1, keepdim: bool = False) -> Components:
+        """Sum of the components, as a vector of one: ``x.sum(-1, keepdim=True)`` of tensors.
+
+        Raises:
+            InvalidArgument: If it is another sum: there is one pair here, and the sum over pairs is not the message's.
+        """
+        if dim != -1 or not keepdim:
+            raise InvalidArgument("sum", "must be taken with dim=-1 and keepdim=True in a message", f"{dim}, {keepdim}")
+        total = self.parts[0]
+        for part in self.parts[1:]:
+            total = total + part
+        return Components((total,))
+
+    def norm(self, p: float = 2, dim: int = -1, keepdim: bool = False) -> Components:
+        """Euclidean length, as ``x.norm(dim=-1, keepdim=True)`` of tensors."""
+        if p != 2:
+            raise InvalidArgument("norm", "must be the Euclidean one in a message", p)
+        return Components(tuple(a.sqrt() for a in (self * self).sum(dim, keepdim).parts))
+
+    @classmethod
+    def __torch_function__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """``torch.exp(x)`` is ``x.exp()``, for the functions that are methods here."""
+        name, first = getattr(func, "__name__", ""), args[0]
+        if isinstance(first, Components) and name in (*ELEMENTWISE, "sum", "norm"):
+            return getattr(first, name)(*args[1:], **(kwargs or {}))
+        return NotImplemented
+
+
+# Functions of one number that tensors, components and KeOps symbols have alike.
+ELEMENTWISE = ("abs", "cos", "exp", "log", "relu", "rsqrt", "sign", "sin", "sqrt", "square", "tanh", "sigmoid")
+
+
+def _each(name: str) -> Callable[[Components], Components]:
+    def function(self: Components) -> Components:
+        return Components(tuple(getattr(a, name)() for a in self.parts))
+
+    function.__name__ = name
+    function.__doc__ = f"``torch.{name}`` of every component."
+    return function
+
+
+for _name in ELEMENTWISE:
+    setattr(Components, _name, _each(_name))
+
+
+def precision(like: Any) -> torch.dtype:
+    """Floating-point type of the components."""
+    if isinstance(like, Components):
+        return like.parts[0].dtype
+    if isinstance(like, Tensor):
+        return like.dtype
+    return torch.float64 if like.dtype == "float64" else torch.float32
+
+
+def dimension(like: Any) -> int:
+    """Number of components."""
+    if isinstance(like, Components):
+        return len(like.parts)
+    return like.size(-1) if isinstance(like, Tensor) else like._shape[-1]
 
 
 def dot(a: Any, b: Any) -> Any:

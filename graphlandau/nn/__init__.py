@@ -9,7 +9,7 @@ from graphlandau.nn.control import (
     SpanControl,
     as_control_model,
 )
-from graphlandau.nn.conv import BlobScore, Deposit, EquivariantConv, Gather, JKOAction, LandauDrift
+from graphlandau.nn.conv import BlobScore, Deposit, EquivariantConv, Gather, JKOAction, LandauDrift, PairwiseLayer
 from graphlandau.nn.equivariance import equivariance_error, require_equivariant
 from graphlandau.nn.flow import FlowMap
 from graphlandau.nn.score import (
@@ -41,6 +41,7 @@ __all__ = [
     "LandauDrift",
     "MLPControl",
     "MLPScore",
+    "PairwiseLayer",
     "PhaseEmbedding",
     "ResidualScore",
     "ScoreModel",

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from graphlandau.base.errors import InvalidArgument
 from graphlandau.base.validation import require_positive
-from graphlandau.base.vectors import dot
+from graphlandau.base.vectors import dot, precision
 
 __all__ = ["LandauKernel"]
 
@@ -70,11 +70,16 @@ class LandauKernel:
             return float(self.eps)
         return 1e-10 if dtype == torch.float64 else 1e-5
 
-    def power(self, r2: Any, eps: float) -> Any:
+    def softened(self, r2: Any) -> Any:
+        r""":math:`\max(|z|, \varepsilon)^2` from :math:`|z|^2`."""
+        eps = self.softening(precision(r2))
+        return (r2 - eps * eps).relu() + eps * eps
+
+    def power(self, r2: Any) -> Any:
         r"""Softened :math:`C |z|^\gamma` from :math:`|z|^2`, a one-component vector of any carrier."""
         if self.gamma == 0:
             return r2 * 0.0 + self.strength
-        softened = (r2 - eps * eps).relu() + eps * eps
+        softened = self.softened(r2)
         if float(self.gamma).is_integer() and self.gamma < 0:
             # A product of reciprocal roots is several times faster than a general power.
             root = softened.rsqrt()
@@ -87,12 +92,12 @@ class LandauKernel:
             power = (softened.log() * (0.5 * self.gamma)).exp()
         return power * self.strength
 
-    def apply(self, z: Any, u: Any, eps: float) -> Any:
+    def apply(self, z: Any, u: Any) -> Any:
         r""":math:`A(z) u = C |z|^\gamma (|z|^2 u - z (z \cdot u))` for vectors of any carrier."""
         r2 = dot(z, z)
-        power = self.power(r2, eps)
+        power = self.power(r2)
         return u * (power * r2) - z * (power * dot(z, u))
 
     def __call__(self, z: Float[Tensor, "*n d"], u: Float[Tensor, "*n d"]) -> Float[Tensor, "*n d"]:
         r""":math:`A(z) u` along the last dimension."""
-        return self.apply(z, u, self.softening(z.dtype))
+        return self.apply(z, u)

@@ -6,5 +6,6 @@ from graphlandau.nn.conv.equivariant_conv import EquivariantConv
 from graphlandau.nn.conv.gather import Gather
 from graphlandau.nn.conv.jko_action import JKOAction
 from graphlandau.nn.conv.landau_drift import LandauDrift
+from graphlandau.nn.conv.pairwise import PairwiseLayer
 
-__all__ = ["BlobScore", "Deposit", "EquivariantConv", "Gather", "JKOAction", "LandauDrift"]
+__all__ = ["BlobScore", "Deposit", "EquivariantConv", "Gather", "JKOAction", "LandauDrift", "PairwiseLayer"]

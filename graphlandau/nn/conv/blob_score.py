@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -25,7 +25,8 @@ from graphlandau.base.vectors import dot, identity, join, matvec, outer
 from graphlandau.graphs.neighbours import radius_edges
 from graphlandau.graphs.partition import Partition
 from graphlandau.nn.conv.pairwise import PairwiseLayer
-from graphlandau.nn.pairs import MESH_FROM, GaussianMesh, MeshTooLarge
+from graphlandau.nn.mesh import GaussianMesh, MeshTooLarge
+from graphlandau.nn.pairs import MESH_FROM, choose_exact, complete_edges, pair_sum
 
 __all__ = ["BlobScore"]
 
@@ -109,7 +110,7 @@ class BlobScore(PairwiseLayer):
         cutoff: float | None = None,
         backend: str = "auto",
     ) -> None:
-        super().__init__(backend, ("auto", "dense", "mesh", "keops"))
+        super().__init__(backend, ("dense", "mesh", "keops"))
         if isinstance(bandwidth, str):
             if bandwidth != "silverman":
                 raise InvalidArgument("bandwidth", "must be 'silverman' or a positive number", repr(bandwidth))
@@ -123,6 +124,30 @@ class BlobScore(PairwiseLayer):
         self.correct = correct
         self.cutoff = cutoff
 
+    def message(self, v_i: Any, v_j: Any, inverse_density_i: Any, inverse_density_j: Any, weight_j: Any) -> Any:
+        r"""Of ``h`` times the score, :math:`-w_j \phi(z) z (1/\rho_i + 1/\rho_j)`; velocities in units of ``h``."""
+        z = v_i - v_j
+        return z * (_gaussian(z) * weight_j * (inverse_density_i + inverse_density_j) * -1.0)
+
+    @property
+    def original(self) -> bool:
+        """Whether :meth:`message` is that of this class."""
+        return self.sums_message_of(BlobScore)
+
+    @property
+    def weighted(self) -> bool:
+        """The weight is a factor of the original message."""
+        return self.original
+
+    @property
+    def one_sided(self) -> bool:
+        """The original message depends on both."""
+        return not self.original
+
+    def message_key(self) -> Hashable:
+        """Nothing for the original message: in units of ``h`` all blobs are alike."""
+        return None if self.original else super().message_key()
+
     def forward(
         self,
         v: Float[Tensor, "N d"],
@@ -133,7 +158,7 @@ class BlobScore(PairwiseLayer):
         """Score at every particle."""
         blob = self._prepare(v, edge_index, batch, weight)
         if blob.mesh is None:
-            score = self._sum(_Score(), blob, blob.inverse_density) / blob.h
+            score = self._scores(blob, blob.x, blob.inverse_density) / blob.h
         else:
             by_density, by_others = blob.mesh.gradients(blob.inverse_density)
             score = (by_density * blob.inverse_density + by_others) / blob.h
@@ -151,7 +176,8 @@ class BlobScore(PairwiseLayer):
 
         With :math:`\rho(v) = \sum_k w_k \phi(v - v_k)` the field is
         :math:`s(v) = \nabla \log \rho(v) + \sum_j w_j \nabla\phi(v - v_j) / \rho_j`, and its Jacobian
-        :math:`\sum_j w_j \nabla\nabla\phi \, (1/\rho_i + 1/\rho_j) - \nabla\rho \nabla\rho^\top / \rho^2`.
+        :math:`\sum_j w_j \nabla\nabla\phi \, (1/\rho_i + 1/\rho_j) - \nabla\rho \nabla\rho^\top / \rho^2`. A message
+        of a subclass is differentiated.
 
         Shapes:
             - **at**: where the field is evaluated, :math:`(N, d)` *(optional, at the particles)*; velocity :math:`i`
@@ -169,6 +195,10 @@ class BlobScore(PairwiseLayer):
         if at is not None:
             x = (at - blob.mean) / blob.h
             inverse_density = self._inverse_density(blob, x)
+        if not self.original:
+            score, jacobian = self._differentiated(blob, x)
+            jacobian = jacobian / blob.h[:, :, None] ** 2
+            return self._corrected(x, score / blob.h, jacobian, blob) if self.correct else (score / blob.h, jacobian)
         if blob.mesh is None:
             out = self._sum(_ScoreAndHessian(), blob, blob.inverse_density, at=(x, inverse_density))
             score, log_gradient, hessian = out.split([d, d, d * d], dim=1)
@@ -225,6 +255,8 @@ class BlobScore(PairwiseLayer):
         x = centred / h
         if self.cutoff is not None:
             edge_index = radius_edges(x, self.cutoff, batch=partition.block)
+        elif edge_index is None and self.chosen_backend(v.size(1), int(partition.size.min()), v.device) == "edges":
+            edge_index = complete_edges(partition)
         graph = partition if edge_index is None else add_remaining_self_loops(edge_index, num_nodes=v.size(0))[0]
         places = None if at is None else (at - mean) / h
         mesh = None if edge_index is not None else self._mesh(x, share, partition, places)
@@ -237,8 +269,7 @@ class BlobScore(PairwiseLayer):
         Raises:
             ValueError: If it was asked for and is too large, or ``x`` has more than three dimensions.
         """
-        small = x.size(1) > 3 or int(partition.size.min()) < MESH_FROM
-        if self.backend not in ("mesh", "auto") or (self.backend == "auto" and small):
+        if self.chosen_backend(x.size(1), int(partition.size.min()), x.device) != "mesh":
             return None
         if x.size(1) > 3:
             raise InvalidArgument("backend", "must not be 'mesh' beyond three dimensions", f"d = {x.size(1)}")
@@ -283,14 +314,50 @@ class BlobScore(PairwiseLayer):
     def _sum(self, formula: Any, blob: _Blob, *extra: Tensor, at: tuple[Tensor, ...] | None = None) -> Tensor:
         receivers = (blob.x, *extra) if at is None else at
         senders = (blob.x, *extra, blob.weight[:, None])
+        return self._over_graph(blob, lambda backend, graph: pair_sum(backend, formula, receivers, senders, graph))
+
+    def _scores(self, blob: _Blob, x: Tensor, inverse_density: Tensor) -> Tensor:
+        """Sum of the messages to receivers at ``x``."""
+        receivers = {"v": x, "inverse_density": inverse_density}
+        senders = {"v": blob.x, "inverse_density": blob.inverse_density, "weight": blob.weight[:, None]}
+        d = x.size(1)
+        return self._over_graph(blob, lambda backend, graph: self.sum(backend, receivers, senders, graph, d))
+
+    def _over_graph(self, blob: _Blob, sum_over: Callable[[str, Partition | Tensor], Tensor]) -> Tensor:
+        """A sum over blocks by the backend, or over edges, so many at a time."""
         if isinstance(blob.graph, Partition):
-            backend = "dense" if self.backend == "auto" else self.backend
-            return self.pair_sum(backend, formula, receivers, senders, blob.graph)
+            exact = choose_exact(blob.x.device) if self.backend in ("auto", "mesh") else self.backend
+            return sum_over(exact, blob.graph)
         first, *others = blob.graph.split(EDGES_AT_ONCE, dim=1)
-        total = self.pair_sum("edges", formula, receivers, senders, first)
+        total = sum_over("edges", first)
         for edges in others:
-            total = total + self.pair_sum("edges", formula, receivers, senders, edges)
+            total = total + sum_over("edges", edges)
         return total
+
+    def _differentiated(self, blob: _Blob, at: Tensor) -> tuple[Tensor, Tensor]:
+        """``h`` times the score at ``at``, and its derivatives in units of ``h``, of a message of a subclass."""
+        keep = torch.is_grad_enabled() and (at.requires_grad or blob.x.requires_grad)
+        with torch.enable_grad():
+            x = at if at.requires_grad else at.detach().requires_grad_()
+            score = self._scores(blob, x, self._inverse_density(blob, x))
+            rows = [torch.autograd.grad(s.sum(), x, retain_graph=True, create_graph=keep)[0] for s in score.unbind(1)]
+        return (score if keep else score.detach()), torch.stack(rows, 1)
+
+    def chosen_backend(self, d: int, particles: int, device: torch.device | str | None = None) -> str:
+        """The backend that sums over blocks of so many particles, the smallest one, in ``d`` dimensions.
+
+        Raises:
+            InvalidArgument: If one was asked for that cannot do what only ``propagate`` does, or the mesh for a message
+                of a subclass.
+        """
+        if self.backend == "mesh" and not self.original:
+            what = f"for {type(self).__name__}, which has a message of its own"
+            raise InvalidArgument("backend", f"must be dense, keops or auto {what}", repr(self.backend))
+        return super().chosen_backend(d, particles, device)
+
+    def choose(self, d: int, particles: int, device: torch.device | str | None) -> str:
+        """The mesh for many particles in few dimensions, else an exact sum."""
+        return "mesh" if self.original and d <= 3 and particles >= MESH_FROM else choose_exact(device)
 
     def _corrected(self, x: Tensor, score: Tensor, jacobian: Tensor | None, blob: _Blob) -> tuple[Tensor, Tensor]:
         partition, h = blob.partition, blob.h
@@ -359,16 +426,6 @@ class _Density:
     def __call__(self, receiver: Sequence[Any], sender: Sequence[Any]) -> Any:
         (x_i,), (x_j, w_j) = receiver, sender
         return _gaussian(x_i - x_j) * w_j
-
-
-@dataclass(frozen=True)
-class _Score:
-    r"""What one sender adds to h times the score, :math:`-w_j \phi(z) z (1/\rho_i + 1/\rho_j)`."""
-
-    def __call__(self, receiver: Sequence[Any], sender: Sequence[Any]) -> Any:
-        (x_i, inverse_i), (x_j, inverse_j, w_j) = receiver, sender
-        z = x_i - x_j
-        return z * (_gaussian(z) * w_j * (inverse_i + inverse_j) * -1.0)
 
 
 @dataclass(frozen=True)

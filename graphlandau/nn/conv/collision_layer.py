@@ -1,18 +1,20 @@
-"""What the layers of the Landau collision kernel share: its constants, inputs checked, backend chosen."""
+"""What the layers of the Landau collision kernel have in common: its constants, inputs checked, backend chosen."""
 
 from __future__ import annotations
+
+from collections.abc import Hashable
 
 import torch
 from torch import Tensor
 
 from graphlandau.base.errors import InvalidArgument
-from graphlandau.base.validation import require_edge_index, require_finite, require_velocities, require_weight
+from graphlandau.base.validation import require_finite, require_velocities
 from graphlandau.graphs.partition import Partition
 from graphlandau.nn.conv.pairwise import PairwiseLayer
-from graphlandau.nn.pairs import choose_backend
+from graphlandau.nn.pairs import choose_backend, choose_exact
 from graphlandau.physics.landau_kernel import LandauKernel
 
-__all__ = ["CollisionLayer"]
+__all__ = ["CollisionLayer", "reduced_field"]
 
 
 class CollisionLayer(PairwiseLayer):
@@ -21,12 +23,13 @@ class CollisionLayer(PairwiseLayer):
     Args:
         gamma: Kernel exponent in [-4, 1].
         strength: Collision strength.
-        backend: ``"auto"`` or one of ``backends``.
+        backend: ``"auto"`` or one of ``backends``. Those that evaluate the formula of the class and no other (moments,
+            mesh) are refused for a subclass with a ``message`` of its own, and not taken by ``"auto"``.
         eps: Softening length.
         backends: What the subclass supports.
 
     Raises:
-        ValueError: If an argument is out of range, or ``backend="moments"`` and ``gamma`` is not 0.
+        InvalidArgument: If an argument is out of range, or ``backend="moments"`` and ``gamma`` is not 0.
         ImportError: If ``backend="keops"`` and KeOps does not work here.
     """
 
@@ -39,13 +42,31 @@ class CollisionLayer(PairwiseLayer):
         eps: float | None = None,
         backends: tuple[str, ...] = ("dense", "moments", "keops", "edges"),
     ) -> None:
-        super().__init__(backend, ("auto", *backends))
-        self.backends = backends
+        super().__init__(backend, backends)
         self.kernel = LandauKernel(gamma, strength, eps)
         if backend == "moments" and gamma != 0:
             raise InvalidArgument("backend", "must not be 'moments' unless gamma is 0", f"gamma {gamma}")
 
-    def prepare(
+    @property
+    def original(self) -> bool:
+        """Whether the message is that of the class that this package has; each of them says which."""
+        raise NotImplementedError
+
+    @property
+    def weighted(self) -> bool:
+        """The weight is a factor of the original message."""
+        return self.original
+
+    @property
+    def one_sided(self) -> bool:
+        """The original message depends on both."""
+        return not self.original
+
+    def message_key(self) -> Hashable:
+        """The kernel, for the original message."""
+        return self.kernel if self.original else super().message_key()
+
+    def prepare_field(
         self,
         v: Tensor,
         field: tuple[str, Tensor] | None,
@@ -53,7 +74,7 @@ class CollisionLayer(PairwiseLayer):
         batch: Tensor | None,
         weight: Tensor | None,
     ) -> tuple[Partition | Tensor, str, Tensor]:
-        """Check the inputs of a sum; return its graph, its backend and the weights of the senders.
+        """Check velocities and a field at them, then as :meth:`prepare`.
 
         Args:
             v: Velocities.
@@ -63,8 +84,8 @@ class CollisionLayer(PairwiseLayer):
             weight: Weights, or ``None``.
 
         Raises:
-            ValueError: If tensors are non-finite or do not fit together, both ``edge_index`` and ``batch`` are given,
-                or ``edge_index`` meets a backend other than edges.
+            InvalidArgument: If tensors are non-finite or do not fit together, both ``edge_index`` and ``batch`` are
+                given, or ``edge_index`` meets a backend other than edges.
         """
         require_velocities("v", v, min_dim=2)
         if field is not None:
@@ -74,25 +95,26 @@ class CollisionLayer(PairwiseLayer):
                 want = f"{tuple(v.shape)}, {v.dtype}"
                 raise InvalidArgument(name, f"must have the shape and dtype of 'v', {want}", got)
             require_finite(name, x)
-        require_weight("weight", weight, v)
-        if edge_index is not None:
-            if batch is not None:
-                raise InvalidArgument("edge_index", "and 'batch' must not be given together", "both")
-            if self.backend not in ("auto", "edges"):
-                raise InvalidArgument("edge_index", "needs backend 'edges' or 'auto'", repr(self.backend))
-            require_edge_index("edge_index", edge_index, v)
-            return edge_index, "edges", v.new_full((v.size(0),), 1 / v.size(0)) if weight is None else weight
-        partition = Partition.from_batch(batch, v)
-        if weight is None or batch is not None:
-            weight = partition.normalised(weight, v)
-        return partition, self.chosen_backend(v.size(1), int(partition.size.min())), weight
+        return self.prepare(v, edge_index, batch, weight)
 
-    def chosen_backend(self, d: int, particles: int) -> str:
-        """The backend that sums over blocks of so many particles, the smallest one, in ``d`` dimensions."""
-        if self.backend != "auto":
-            return self.backend
-        chosen = choose_backend(self.kernel.gamma, d, particles)
-        return chosen if chosen in self.backends else "dense"
+    def chosen_backend(self, d: int, particles: int, device: torch.device | str | None = None) -> str:
+        """The backend that sums over blocks of so many particles, the smallest one, in ``d`` dimensions.
+
+        Raises:
+            InvalidArgument: If one was asked for that cannot do what only ``propagate`` does, or that evaluates another
+                message than the one of this layer.
+        """
+        if self.backend in ("moments", "mesh") and not self.original:
+            what = f"for {type(self).__name__}, which has a message of its own"
+            raise InvalidArgument("backend", f"must be dense, keops, edges or auto {what}", repr(self.backend))
+        return super().chosen_backend(d, particles, device)
+
+    def choose(self, d: int, particles: int, device: torch.device | str | None) -> str:
+        """Moments or the mesh where they are known for the message, else an exact sum."""
+        if not self.original:
+            return choose_exact(device)
+        chosen = choose_backend(self.kernel.gamma, d, particles, device)
+        return chosen if chosen in self.backends else choose_exact(device)
 
     def __repr__(self) -> str:
         k = self.kernel

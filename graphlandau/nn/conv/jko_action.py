@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -12,11 +10,10 @@ from torch import Tensor
 
 from graphlandau.base.errors import InvalidArgument
 from graphlandau.base.validation import require_finite
-from graphlandau.base.vectors import dot, identity, outer
+from graphlandau.base.vectors import dimension, dot, identity, outer
 from graphlandau.graphs.partition import Partition
 from graphlandau.nn.conv.collision_layer import CollisionLayer, reduced_field
 from graphlandau.nn.pairs import maxwell_drift, maxwell_gram, maxwell_partials
-from graphlandau.physics.landau_kernel import LandauKernel
 
 __all__ = ["JKOAction"]
 
@@ -68,6 +65,19 @@ class JKOAction(CollisionLayer):
     Reference: Huang and Wang, arXiv:2409.12296, Eqs. (21) and (25).
     """
 
+    def message(self, v_i: Any, v_j: Any, u_i: Any, u_j: Any, jac_u_i: Any, weight_j: Any) -> Any:
+        r""":math:`w_j [\frac12 |u_i - u_j|_A^2 + 2 h_{ij}]`; the Jacobian row by row in one vector."""
+        z, u = v_i - v_j, u_i - u_j
+        r2, zu = dot(z, z), dot(z, u)
+        action = r2 * dot(u, u) - zu * zu
+        growth = r2 * dot(identity(z), jac_u_i) - dot(outer(z, z), jac_u_i) - zu * float(dimension(z) - 1)
+        return (action * 0.5 + growth * 2.0) * self.kernel.power(r2) * weight_j
+
+    @property
+    def original(self) -> bool:
+        """Whether :meth:`message` is that of this class."""
+        return self.sums_message_of(JKOAction)
+
     def forward(
         self,
         v: Float[Tensor, "N d"],
@@ -78,7 +88,7 @@ class JKOAction(CollisionLayer):
         weight: Float[Tensor, " N"] | None = None,
     ) -> Float[Tensor, ""]:
         """Loss of the field."""
-        graph, backend, senders = self.prepare(v, ("u", u), edge_index, batch, weight)
+        graph, backend, senders = self.prepare_field(v, ("u", u), edge_index, batch, weight)
         if not isinstance(jac_u, Tensor) or jac_u.shape != (*v.shape, v.size(1)) or jac_u.dtype != v.dtype:
             got = f"{tuple(jac_u.shape)}, {jac_u.dtype}" if isinstance(jac_u, Tensor) else type(jac_u).__name__
             raise InvalidArgument("jac_u", f"must have shape {(*v.shape, v.size(1))} and dtype {v.dtype}", got)
@@ -91,11 +101,12 @@ class JKOAction(CollisionLayer):
             divergence = (by_v + by_u @ jac_u).diagonal(dim1=1, dim2=2).sum(-1)
             # sum_ij w_i w_j |u_i - u_j|_A^2 / 2 = -sum_i w_i u_i . U_i, and sum_j w_j h_ij = -div U_i.
             return -self.kernel.strength * (receivers * ((u * drift).sum(1) + 2 * divergence)).sum()
-        u, slope = reduced_field(v, u, graph if isinstance(graph, Partition) else Partition.from_batch(None, v))
-        eye = torch.eye(v.size(1), dtype=v.dtype, device=v.device)
-        jac_u = jac_u - slope[:, :, None].to(v.dtype) * eye
-        formula = _PairLoss(self.kernel, self.kernel.softening(v.dtype), v.size(1))
-        out = self.pair_sum(backend, formula, (v, u, jac_u.flatten(1)), (v, u, senders[:, None]), graph)
+        if self.original:
+            u, slope = reduced_field(v, u, graph if isinstance(graph, Partition) else Partition.from_batch(None, v))
+            eye = torch.eye(v.size(1), dtype=v.dtype, device=v.device)
+            jac_u = jac_u - slope[:, :, None].to(v.dtype) * eye
+        receivers_of = {"v": v, "u": u, "jac_u": jac_u.flatten(1)}
+        out = self.sum(backend, receivers_of, {"v": v, "u": u, "weight": senders[:, None]}, graph, width=1)
         return (receivers * out.squeeze(1)).sum()
 
     @torch.no_grad()
@@ -120,10 +131,12 @@ class JKOAction(CollisionLayer):
             - **phi**: values of the functions at the particles, :math:`(N, m)`
             - **output**: :math:`(m d, m d)`, symmetric positive semi-definite, float64
         """
+        if not self.original:
+            raise InvalidArgument("message", "must be that of JKOAction for its Gram matrix", type(self).__name__)
         if phi.dim() != 2 or phi.size(0) != v.size(0) or phi.dtype != v.dtype:
             want = f"({v.size(0)}, m) and dtype {v.dtype}"
             raise InvalidArgument("phi", f"must have shape {want}", f"{tuple(phi.shape)}, {phi.dtype}")
-        graph, backend, senders = self.prepare(v, None, None, batch, weight)
+        graph, backend, senders = self.prepare_field(v, None, None, batch, weight)
         assert isinstance(graph, Partition)
         d, m = v.size(1), phi.size(1)
         if backend == "moments" and graph.count == 1:
@@ -149,7 +162,7 @@ class JKOAction(CollisionLayer):
         (v_i, phi_i, w_i), (v_j, phi_j, w_j) = receiver, sender
         z = v_i[:, :, None] - v_j[:, None]
         r2 = z.square().sum(-1)
-        power = self.kernel.power(r2, self.kernel.softening(z.dtype)) * w_j[:, None]
+        power = self.kernel.power(r2) * w_j[:, None]
         for a in range(z.size(-1)):
             for b in range(a + 1):
                 matrix = -power * z[..., a] * z[..., b]
@@ -167,20 +180,3 @@ def _receivers(senders: Tensor, batch: Tensor | None, weight: Tensor | None) -> 
     if batch is None:
         return senders
     return torch.full_like(senders, 1 / senders.numel()) if weight is None else weight / weight.sum()
-
-
-@dataclass(frozen=True)
-class _PairLoss:
-    r"""What one sender adds, :math:`w_j [\frac12 |u_i - u_j|_A^2 + 2 h_{ij}]`."""
-
-    kernel: LandauKernel
-    eps: float
-    d: int
-
-    def __call__(self, receiver: Sequence[Any], sender: Sequence[Any]) -> Any:
-        (v_i, u_i, jac_i), (v_j, u_j, w_j) = receiver, sender
-        z, u = v_i - v_j, u_i - u_j
-        r2, zu = dot(z, z), dot(z, u)
-        action = r2 * dot(u, u) - zu * zu
-        growth = r2 * dot(identity(z), jac_i) - dot(outer(z, z), jac_i) - zu * float(self.d - 1)
-        return (action * 0.5 + growth * 2.0) * self.kernel.power(r2, self.eps) * w_j

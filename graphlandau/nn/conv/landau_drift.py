@@ -2,39 +2,27 @@
 
 from __future__ import annotations
 
-import math
-import warnings
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+import copy
+from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from graphlandau.base.errors import InvalidArgument
-from graphlandau.base.validation import is_concrete, require_positive
-from graphlandau.base.vectors import dot, identity, join, outer
+from graphlandau.base.validation import require_positive
 from graphlandau.graphs.partition import Partition
 from graphlandau.nn.conv.collision_layer import CollisionLayer, reduced_field
-from graphlandau.nn.pairs import (
-    MESH_TOLERANCE,
-    FlatBlock,
-    MeshTooLarge,
-    maxwell_drift,
-    maxwell_partials,
-    mesh_diffusion,
-    mesh_drift,
-    mesh_partials,
-    rectangular_pair_sum,
-)
-from graphlandau.physics.landau_kernel import LandauKernel
+from graphlandau.nn.conv.drift_derivatives import differentiated_partials, diffusion, partials
+from graphlandau.nn.conv.drift_on_mesh import on_mesh, reduced_with_targets
+from graphlandau.nn.conv.pairwise import Message
+from graphlandau.nn.conv.sampled_error import sampled_error
+from graphlandau.nn.mesh import mesh_diffusion, mesh_drift, mesh_partials
+from graphlandau.nn.pairs import MESH_TOLERANCE, choose_exact, maxwell_drift, maxwell_partials
 
 __all__ = ["LandauDrift"]
-
-# Blocks in which the error of a drift is measured.
-MOST_BLOCKS = 8
 
 
 class LandauDrift(CollisionLayer):
@@ -127,6 +115,15 @@ class LandauDrift(CollisionLayer):
         if backend == "mesh" and eps is not None:
             raise InvalidArgument("eps", "must be None with backend 'mesh', which is smooth at its own scale", eps)
 
+    def message(self, v_i: Any, v_j: Any, s_i: Any, s_j: Any, weight_j: Any) -> Any:
+        r""":math:`-w_j A(v_i - v_j)(s_i - s_j)`."""
+        return self.kernel.apply(v_i - v_j, s_i - s_j) * weight_j * -1.0
+
+    @property
+    def original(self) -> bool:
+        """Whether :meth:`message` is that of this class."""
+        return self.sums_message_of(LandauDrift)
+
     def forward(
         self,
         v: Float[Tensor, "N d"],
@@ -137,7 +134,7 @@ class LandauDrift(CollisionLayer):
         at: tuple[Float[Tensor, "N d"], Float[Tensor, "N d"]] | None = None,
     ) -> Float[Tensor, "N d"]:
         """Drift of every particle, or what a test particle ``at`` its place would feel."""
-        graph, backend, weight = self.prepare(v, ("s", s), edge_index, batch, weight)
+        graph, backend, weight = self.prepare_field(v, ("s", s), edge_index, batch, weight)
         _require_like(at, v)
         self.used = backend
         if backend == "moments":
@@ -145,14 +142,25 @@ class LandauDrift(CollisionLayer):
             return self.kernel.strength * maxwell_drift(v, s, weight, graph, at)
         if backend == "mesh":
             assert isinstance(graph, Partition)
-            drift = self._by_mesh(mesh_drift, *_reduced(v, s, graph, at)[0], weight, graph)
+            drift = self._on_mesh(mesh_drift, reduced_with_targets(v, s, graph, at)[0], weight, graph)
             if drift is not None:
                 return self.kernel.strength * drift
-            self.used = backend = "dense"
-        if at is None:  # what is reduced are differences: test particles need scores of the same kind
+            self.used = backend = choose_exact(v.device)
+        # What is reduced are differences: test particles need scores of the same kind, and so does another message.
+        if at is None and self.original:
             s, _ = reduced_field(v, s, graph if isinstance(graph, Partition) else Partition.from_batch(None, v))
-        formula = _Drift(self.kernel, self.kernel.softening(v.dtype))
-        return self.pair_sum(backend, formula, at or (v, s), (v, s, weight[:, None]), graph)
+        return self._direct(backend, at or (v, s), (v, s, weight[:, None]), graph)
+
+    def _direct(
+        self,
+        backend: str,
+        at: tuple[Tensor, Tensor],
+        senders: tuple[Tensor, Tensor, Tensor],
+        graph: Partition | Tensor,
+    ) -> Tensor:
+        v, s, weight = senders
+        receivers = {"v": at[0], "s": at[1]}
+        return self.sum(backend, receivers, {"v": v, "s": s, "weight": weight}, graph, width=v.size(1))
 
     def partials(
         self,
@@ -173,13 +181,13 @@ class LandauDrift(CollisionLayer):
         :math:`\operatorname{div} U = \operatorname{tr} T + D : \nabla s`, Eq. of Prop. 2.4 in arXiv:2409.12296.
         Derivatives of these with respect to ``at`` are those of the field: the particles, its sources, stay where they
         are. ``at`` the particles themselves, bit for bit, they leave out what each one would contribute to its own
-        field; for negative ``gamma`` that has no derivative there.
+        field; for negative ``gamma`` that has no derivative there. A message of a subclass is differentiated.
 
         Shapes:
             - **output**: ``T`` and ``D``, :math:`(N, d, d)` each, ``T[:, a, b]`` :math:`= \partial U_a / \partial v_b`;
               ``D`` is symmetric, ``T`` only for ``gamma = -3``
         """
-        graph, backend, weight = self.prepare(v, ("s", s), edge_index, batch, weight)
+        graph, backend, weight = self.prepare_field(v, ("s", s), edge_index, batch, weight)
         _require_like(at, v)
         if backend == "moments":
             assert isinstance(graph, Partition)
@@ -187,30 +195,16 @@ class LandauDrift(CollisionLayer):
             return self.kernel.strength * by_v, self.kernel.strength * by_s
         if backend == "mesh":
             assert isinstance(graph, Partition)
-            inputs, slope = _reduced(v, s, graph, at)
-            partials = self._by_mesh(mesh_partials, *inputs, weight, graph)
-            if partials is not None:
-                by_v, by_s = (self.kernel.strength * x for x in partials)
+            inputs, slope = reduced_with_targets(v, s, graph, at)
+            found = self._on_mesh(mesh_partials, inputs, weight, graph)
+            if found is not None:
+                by_v, by_s = (self.kernel.strength * x for x in found)
                 return by_v - slope.to(v.dtype)[:, :, None] * by_s, by_s
-            backend = "dense"
-        d = v.size(1)
-        formula = _Partials(self.kernel, self.kernel.softening(v.dtype))
+            backend = choose_exact(v.device)
         senders = (v, s, weight[:, None])
-
-        def value(x: Tensor, u: Tensor) -> Tensor:
-            return self.pair_sum(backend, formula, (x, u), senders, graph)
-
-        def gradient(x: Tensor, u: Tensor, cotangent: Tensor) -> tuple[Tensor, ...]:
-            slope = _PartialsGradient(formula.kernel, formula.eps)
-            receivers = (x, u, *_contractions(*cotangent.unflatten(1, (2, d, d)).unbind(1)))
-            return self.pair_sum(backend, slope, receivers, senders, graph).split(d, dim=1)
-
-        if at is None or not is_concrete(at[0]) or any(x.requires_grad for x in senders):
-            out = value(*(at or (v, s)))
-        else:
-            out = _ByReceivers.apply(*at, value, gradient)
-        by_v, by_s = out.split(d * d, dim=1)
-        return by_v.unflatten(1, (d, d)), by_s.unflatten(1, (d, d))
+        if not self.original:
+            return differentiated_partials(lambda x, u: self._direct(backend, (x, u), senders, graph), at or (v, s))
+        return partials(self.kernel, backend, at or (v, s), senders, graph, by_hand=at is not None)
 
     def diffusion(
         self,
@@ -231,9 +225,14 @@ class LandauDrift(CollisionLayer):
         Shapes:
             - **output**: symmetric positive semi-definite :math:`(N, d, d)`, and :math:`(N, d)`
 
+        Raises:
+            InvalidArgument: Also for a subclass with a message of its own, which has another diffusion.
+
         Reference: Ilin, Hu and Wang 2025, Eq. (3.3) and Prop. 2.1.
         """
-        graph, backend, weight = self.prepare(v, None, edge_index, batch, weight)
+        if not self.original:
+            raise InvalidArgument("message", "must be that of LandauDrift for its diffusion", type(self).__name__)
+        graph, backend, weight = self.prepare_field(v, None, edge_index, batch, weight)
         d = v.size(1)
         if backend == "moments":
             assert isinstance(graph, Partition)
@@ -243,15 +242,11 @@ class LandauDrift(CollisionLayer):
             return -self.kernel.strength * by_s, -(d - 1) * self.kernel.strength * away
         if backend == "mesh":
             assert isinstance(graph, Partition)
-            still = torch.zeros_like(v)
-            found = self._by_mesh(mesh_diffusion, v, still, None, weight, graph)
+            found = self._on_mesh(mesh_diffusion, (v, torch.zeros_like(v), None), weight, graph)
             if found is not None:
                 return self.kernel.strength * found[0], self.kernel.strength * found[1]
-            backend = "dense"
-        formula = _Diffusion(self.kernel, self.kernel.softening(v.dtype))
-        out = self.pair_sum(backend, formula, (v,), (v, weight[:, None]), graph)
-        matrix, divergence = out.split([d * d, d], dim=1)
-        return matrix.unflatten(1, (d, d)), (d - 1) * divergence
+            backend = choose_exact(v.device)
+        return diffusion(self.kernel, backend, v, weight[:, None], graph)
 
     def __repr__(self) -> str:
         return f"{super().__repr__()[:-1]}, tolerance={self.tolerance})"
@@ -282,56 +277,24 @@ class LandauDrift(CollisionLayer):
             generator: Where they are drawn from, on the CPU.
         """
         found = self(v, s, batch=batch, weight=weight) if drift is None else drift
-        graph, _, share = self.prepare(v, ("s", s), None, batch, weight)
+        graph, _, share = self.prepare_field(v, ("s", s), None, batch, weight)
         assert isinstance(graph, Partition)
         # In float64 with the softening of the particles' precision: that of float32 belongs to what is measured.
-        formula = _Drift(self.kernel, self.kernel.softening(v.dtype))
-        v, s, share = v.double(), reduced_field(v, s, graph)[0].double(), share.double()
-        chosen = torch.randperm(graph.count, generator=generator)[:MOST_BLOCKS].tolist()
-        error, size = 0.0, 0.0
-        for block in chosen:
-            members = (graph.block == block).nonzero()[:, 0]
-            picked = torch.randperm(members.numel(), generator=generator)[: max(1, targets // len(chosen))]
-            at = members[picked.to(members.device)]
-            senders = (v[members], s[members], share[members, None])
-            exact = rectangular_pair_sum(formula, (v[at], s[at]), senders)
-            error += float((found[at].double() - exact).square().sum())
-            size += float(exact.square().sum())
-        return math.sqrt(error / size) if size > 0 else 0.0
+        exact = copy.copy(self)
+        exact.kernel = replace(self.kernel, eps=self.kernel.softening(v.dtype))
+        given = {"v": v, "s": s, "weight": share}
+        formula = Message.of(exact, given, given)
+        s = reduced_field(v, s, graph)[0] if self.original else s
+        return sampled_error(found, formula, v, s, share, graph, targets, generator)
 
-    def _by_mesh(
+    def _on_mesh(
         self,
         function: Callable[..., Any],
-        v: Tensor,
-        s: Tensor,
-        at: tuple[Tensor, Tensor] | None,
+        inputs: tuple[Tensor, Tensor, tuple[Tensor, Tensor] | None],
         weight: Tensor,
-        partition: Partition,
+        graph: Partition,
     ) -> Any:
-        """What ``function`` finds on a mesh, for strength 1; ``None`` if ``auto`` takes another backend after all.
-
-        Raises:
-            ValueError: If the mesh was asked for and is not defined here or too large.
-        """
-        if v.size(1) not in (2, 3):
-            raise InvalidArgument("backend", "must not be 'mesh' unless d is 2 or 3", f"d = {v.size(1)}")
-        try:
-            return function(v, s, weight, partition, self.kernel.gamma, self.tolerance, at)
-        except FlatBlock as error:
-            if self.backend == "mesh":
-                raise
-            reason = str(error)
-        except MeshTooLarge as error:
-            if self.backend == "mesh":
-                raise InvalidArgument(
-                    "tolerance",
-                    "must be larger, or the backend 'dense'",
-                    f"{self.tolerance:g} for {v.size(0):,} particles: {error}",
-                    "; of a run it is --mesh_tolerance",
-                ) from error
-            reason = str(error)
-        warnings.warn(f"drifts are summed by the backend 'dense' ({reason})", stacklevel=3)
-        return None
+        return on_mesh(function, inputs, weight, graph, self.kernel.gamma, self.tolerance, self.backend == "mesh")
 
     def jacobian(
         self, v: Float[Tensor, "N d"], s: Float[Tensor, "N d"], jac_s: Float[Tensor, "N d d"], **graph: Any
@@ -350,141 +313,8 @@ class LandauDrift(CollisionLayer):
         return self.jacobian(v, s, jac_s, **graph).diagonal(dim1=1, dim2=2).sum(-1)
 
 
-def _reduced(
-    v: Tensor, s: Tensor, partition: Partition, at: tuple[Tensor, Tensor] | None
-) -> tuple[tuple[Tensor, Tensor, tuple[Tensor, Tensor] | None], Tensor]:
-    """Particles and test particles with what every block has in common taken out of the scores, and the slope of it."""
-    reduced, slope = reduced_field(v, s, partition)
-    if at is not None:
-        common = (s - reduced) + (slope * (at[0] - v)).to(s.dtype)
-        at = at[0], at[1] - common
-    return (v, reduced, at), slope
-
-
 def _require_like(at: tuple[Tensor, Tensor] | None, v: Tensor) -> None:
     for x in at or ():
         if x.shape != v.shape or x.dtype != v.dtype:
             want = f"{tuple(v.shape)}, {v.dtype}"
             raise InvalidArgument("at", f"must have the shape and dtype of 'v', {want}", f"{tuple(x.shape)}, {x.dtype}")
-
-
-@dataclass(frozen=True)
-class _Drift:
-    r"""What one sender adds to the drift, :math:`-w_j A(v_i - v_j)(s_i - s_j)`."""
-
-    kernel: LandauKernel
-    eps: float
-
-    def __call__(self, receiver: Sequence[Any], sender: Sequence[Any]) -> Any:
-        (v_i, s_i), (v_j, s_j, w_j) = receiver, sender
-        return self.kernel.apply(v_i - v_j, s_i - s_j, self.eps) * w_j * -1.0
-
-
-@dataclass(frozen=True)
-class _Partials:
-    r"""What one sender adds to :math:`T` and :math:`D`, row by row.
-
-    With :math:`p = C |z|^\gamma` and :math:`A(z) u = p\,(|z|^2 u - z (z \cdot u))`,
-    :math:`\partial_z [A(z) u] = \frac{\gamma p}{|z|^2} (|z|^2 u - z (z \cdot u)) z^\top
-    + p\,(2 u z^\top - (z \cdot u) I - z u^\top)`.
-    """
-
-    kernel: LandauKernel
-    eps: float
-
-    def __call__(self, receiver: Sequence[Any], sender: Sequence[Any]) -> Any:
-        (v_i, s_i), (v_j, s_j, w_j) = receiver, sender
-        z, u = v_i - v_j, s_i - s_j
-        r2, zu, eye = dot(z, z), dot(z, u), identity(z)
-        p = self.kernel.power(r2, self.eps) * w_j
-        e2 = self.eps * self.eps
-        slope = p * self.kernel.gamma / ((r2 - e2).relu() + e2)
-        by_v = outer(u * r2 - z * zu, z) * slope + (outer(u, z) * 2.0 - eye * zu - outer(z, u)) * p
-        by_s = (eye * r2 - outer(z, z)) * p
-        return join([by_v * -1.0, by_s * -1.0])
-
-
-class _ByReceivers(torch.autograd.Function):
-    """A function of the receivers alone with a first derivative of its own, and no second one."""
-
-    @staticmethod
-    def forward(
-        ctx: Any,
-        x: Tensor,
-        u: Tensor,
-        value: Callable[[Tensor, Tensor], Tensor],
-        gradient: Callable[[Tensor, Tensor, Tensor], tuple[Tensor, ...]],
-    ) -> Tensor:
-        ctx.save_for_backward(x, u)
-        ctx.gradient = gradient
-        return value(x, u)
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, cotangent: Tensor) -> tuple[Tensor | None, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
-        return (*ctx.gradient(*ctx.saved_tensors, cotangent), None, None)
-
-
-def _contractions(M: Float[Tensor, "N d d"], N: Float[Tensor, "N d d"]) -> list[Tensor]:
-    """Cotangents of T and D as :class:`_PartialsGradient` takes them: two traces, rows of M, M^T and N + N^T."""
-    traces = [x.diagonal(dim1=1, dim2=2).sum(1, keepdim=True) for x in (M, N)]
-    return [*traces, *M.unbind(1), *M.unbind(2), *(N + N.mT).unbind(1)]
-
-
-@dataclass(frozen=True)
-class _PartialsGradient:
-    r"""What one sender adds to the gradient of :math:`M : T + N : D` in the velocity and in the score of the receiver.
-
-    By hand, because to differentiate :class:`_Partials` entry by entry takes three times as long (in 3D), and minutes
-    to compile.
-    With :math:`p = C |z|^\gamma`, :math:`c = \gamma p / |z|^2`, :math:`\alpha = u \cdot M z`,
-    :math:`\beta = u \cdot z`, :math:`\kappa = z \cdot M z` the term is
-
-    .. math::
-        -w_j \left[ c \, (|z|^2 \alpha - \beta \kappa) + p \, (2 \alpha - \beta \operatorname{tr} M - z \cdot M u
-        + |z|^2 \operatorname{tr} N - z \cdot N z) \right]
-
-    and :math:`\nabla p = c z`, :math:`\nabla c = (\gamma - 2) c z / |z|^2`. Inside the softened ball ``p`` is constant,
-    which is left aside: no pair is that close but a particle and itself, where all of it vanishes.
-    """
-
-    kernel: LandauKernel
-    eps: float
-
-    def __call__(self, receiver: Sequence[Any], sender: Sequence[Any]) -> Any:
-        (v_i, s_i, trace_m, trace_n, *rows), (v_j, s_j, w_j) = receiver, sender
-        d = len(rows) // 3
-        z, u = v_i - v_j, s_i - s_j
-
-        def times(matrix: Sequence[Any], x: Any) -> Any:
-            return join([dot(row, x) for row in matrix])
-
-        m, m_t, n_twice = rows[:d], rows[d : 2 * d], times(rows[2 * d :], z)
-        mz, mtz = times(m, z), times(m_t, z)
-        r2, alpha, beta, kappa = dot(z, z), dot(u, mz), dot(u, z), dot(z, mz)
-        e2 = self.eps * self.eps
-        softened = (r2 - e2).relu() + e2
-        p = self.kernel.power(r2, self.eps) * w_j
-        c = p * self.kernel.gamma / softened
-        first = alpha * r2 - beta * kappa
-        second = alpha * 2.0 - beta * trace_m - dot(u, mtz) + r2 * trace_n - dot(z, n_twice) * 0.5
-        by_z = z * (c * (first / softened * (self.kernel.gamma - 2.0) + alpha * 2.0 + second) + p * trace_n * 2.0)
-        by_z = by_z + times(m_t, u) * (c * r2 + p * 2.0) - u * (c * kappa + p * trace_m)
-        by_z = by_z - (mz + mtz) * (c * beta) - (times(m, u) + n_twice) * p
-        by_u = mz * (c * r2 + p * 2.0) - z * (c * kappa + p * trace_m) - mtz * p
-        return join([by_z * -1.0, by_u * -1.0])
-
-
-@dataclass(frozen=True)
-class _Diffusion:
-    r"""What one sender adds to :math:`D`, row by row, and to :math:`\nabla \cdot D / (d - 1)`."""
-
-    kernel: LandauKernel
-    eps: float
-
-    def __call__(self, receiver: Sequence[Any], sender: Sequence[Any]) -> Any:
-        (v_i,), (v_j, w_j) = receiver, sender
-        z = v_i - v_j
-        r2 = dot(z, z)
-        p = self.kernel.power(r2, self.eps) * w_j
-        return join([(identity(z) * r2 - outer(z, z)) * p, z * p * -1.0])

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -23,16 +25,20 @@ def dense_pair_sum(
 ) -> Float[Tensor, "N q"]:
     r"""Sum of ``formula`` over all pairs inside each block, :math:`O(N \times \text{tile})` memory.
 
-    The last sender vector must be a factor of every term (its weight): padding is a sender of weight 0. Of several
-    processes each takes its shard of the receivers, or of the blocks.
+    Blocks of other sizes than the largest are padded. The last sender vector is a factor of every term (its weight),
+    and padding a sender of weight 0; a formula whose attribute ``weighted`` is false gets a factor of its own. Of
+    several processes each takes its shard of the receivers, or of the blocks.
     """
     if partition.count == 1:
         return rectangular_pair_sum(formula, receivers, senders)
+    parts, places = [], []
+    padded = partition.padded()
+    if not getattr(formula, "weighted", True) and not all(bool(mask.all()) for _, mask in padded):
+        formula, senders = Padded(formula), [*senders, senders[0].new_ones(len(senders[0]), 1)]
     x, y = _grouped(receivers), _grouped(senders)
     tile = PairTile(formula, tuple(group for group, _ in x), tuple(group for group, _ in y))
     last = len(senders) - 1
-    parts, places = [], []
-    for index, mask in partition.padded():
+    for index, mask in padded:
         inputs = [tensor[index] for _, tensor in x]
         for group, tensor in y:
             rows = tensor[index]
@@ -48,6 +54,16 @@ def dense_pair_sum(
         parts.append(out.transpose(1, 2)[mask])
         places.append(index[mask])
     return torch.cat(parts)[torch.argsort(torch.cat(places))]
+
+
+@dataclass(frozen=True)
+class Padded:
+    """A formula times the last vector of the sender, which is 1, or 0 for padding."""
+
+    formula: PairFormula
+
+    def __call__(self, receiver: Sequence[Any], sender: Sequence[Any]) -> Any:
+        return self.formula(receiver, sender[:-1]) * sender[-1]
 
 
 def rectangular_pair_sum(

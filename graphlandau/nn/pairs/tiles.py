@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from graphlandau.base.vectors import Components
-from graphlandau.nn.pairs.compiled import run_tile
+from graphlandau.nn.pairs.compiled import plan
 
 __all__ = ["Group", "PairFormula", "PairTile", "Tile", "tile_sum"]
 
@@ -189,12 +189,13 @@ class _TileSum(torch.autograd.Function):
 def _evaluate(tile: Tile, tensors: Sequence[Tensor]) -> tuple[Tensor, ...]:
     size = {axis: x.size(-1) for axis, x in zip(tile.in_axes, tensors, strict=True)}
     blocks = tensors[0].size(0)
-    call, is_compiled = run_tile(tile, blocks * size["i"] * size["j"], tensors[0])
-    rows, columns = COMPILED_TILE if is_compiled else (EAGER_TILE, EAGER_TILE)
+    chosen = plan(tile, blocks * size["i"] * size["j"], tensors[0])
+    rows, columns = COMPILED_TILE if chosen.is_compiled else (EAGER_TILE, EAGER_TILE)
     step = {"i": min(rows, size["i"]), "j": min(columns, size["j"])}
     # Small blocks are taken many at a time, large ones one by one, so that a tile never outgrows its budget.
     together = max(1, rows * columns // (step["i"] * step["j"]))
-    outputs = [_evaluate_blocks(tile, call, chunk, step) for chunk in _chunks(tensors, together, blocks)]
+    outputs = [_evaluate_blocks(tile, chosen.function, chunk, step) for chunk in _chunks(tensors, together, blocks)]
+    chosen.done()
     return tuple(torch.cat(parts) for parts in zip(*outputs, strict=True))
 
 

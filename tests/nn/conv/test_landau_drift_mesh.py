@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 import graphlandau.nn.mesh.lattice as mesh_module
-import graphlandau.nn.pairs as reduce
 from graphlandau.graphs.partition import Partition
 from graphlandau.nn import LandauDrift
 from graphlandau.nn.conv.collision_layer import reduced_field
+from graphlandau.nn.pairs import choice
 
 CASES = [(2, -3.0), (3, -3.0), (2, -1.5), (3, -0.3)]
 EPS = {torch.float32: 2**-23, torch.float64: 2**-52}
@@ -321,14 +321,14 @@ def test_training_after_inference():
 def test_auto_takes_the_mesh_from_a_number_of_particles_on(monkeypatch):
     """In 2D and 3D and for negative exponents down to Coulomb; the smallest block decides."""
     layer = LandauDrift(-3.0)
-    assert layer.chosen_backend(3, reduce.MESH_FROM) == "mesh"
-    assert layer.chosen_backend(3, reduce.MESH_FROM - 1) == "dense"
+    assert layer.chosen_backend(3, choice.MESH_FROM) == "mesh"
+    assert layer.chosen_backend(3, choice.MESH_FROM - 1) == "dense"
     for gamma, d in ((-3.5, 3), (0.5, 3), (-3.0, 4), (-1.0, 5)):
         assert LandauDrift(gamma).chosen_backend(d, 10**7) == "dense"
     assert LandauDrift(0.0).chosen_backend(3, 10**7) == "moments"
     assert LandauDrift(-3.0, backend="dense").chosen_backend(3, 10**7) == "dense"
     v, s, _ = sample(400, 2)
-    monkeypatch.setattr(reduce, "MESH_FROM", 200)
+    monkeypatch.setattr(choice, "MESH_FROM", 200)
     auto, by_mesh, direct = (LandauDrift(-1.0, backend=name) for name in ("auto", "mesh", "dense"))
     assert torch.equal(auto(v, s), by_mesh(v, s))
     assert torch.equal(auto(v[:199], s[:199]), direct(v[:199], s[:199]))
@@ -342,7 +342,7 @@ def test_auto_takes_the_mesh_from_a_number_of_particles_on(monkeypatch):
 @pytest.mark.parametrize("call", ["forward", "partials", "diffusion"])
 def test_auto_falls_back_to_dense_with_a_warning(monkeypatch, call):
     v, s, _ = sample(300, 2)
-    monkeypatch.setattr(reduce, "MESH_FROM", 200)
+    monkeypatch.setattr(choice, "MESH_FROM", 200)
     inputs = (v,) if call == "diffusion" else (v, s)
     exact = getattr(LandauDrift(-1.0, backend="dense"), call)(*inputs)
     layer = LandauDrift(-1.0)

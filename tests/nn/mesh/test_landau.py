@@ -11,8 +11,9 @@ from torch.autograd import gradcheck
 
 import graphlandau.nn.mesh.landau as mesh_landau
 from graphlandau.graphs.partition import Partition
+from graphlandau.nn.mesh import mesh_diffusion, mesh_drift, mesh_partials
 from graphlandau.nn.mesh.kernels import landau_multipliers, own_value
-from graphlandau.nn.pairs import mesh_diffusion, mesh_drift, mesh_partials
+from graphlandau.nn.mesh.landau import drift_spacing
 
 CASES = [(2, -3.0), (2, -1.0), (3, -2.5)]
 TOLERANCE = 1e-2
@@ -159,3 +160,18 @@ def test_a_gaussian_feels_the_friction_and_diffusion_of_rosenbluth(d, gamma):
     # div A = -(d - 1) |z|^gamma z.
     slope = -(d - 1) * (mass * c).sum(1, keepdim=True) * x
     assert float((divergence[near] - slope).norm() / slope.norm()) < 0.1
+
+
+def test_a_cell_follows_the_narrow_modes():
+    """Two narrow modes far apart: the cell is that of one alone, and not of the deviation between them."""
+    generator = torch.Generator().manual_seed(0)
+    mode = 0.05 * torch.randn(4000, 3, generator=generator, dtype=torch.float64)
+    far = torch.zeros(4000, 3, dtype=torch.float64)
+    # In every direction, so that no principal axis shows the width of a mode.
+    for axis in range(3):
+        far[axis::6, axis], far[axis + 3 :: 6, axis] = 2.0, -2.0
+    whole = Partition.from_batch(None, mode)
+    alone, together = (float(drift_spacing(x, whole, -3.0, 1e-3)) for x in (mode, mode + far))
+    # Six modes of a sixth of the particles each have a sixth of the close pairs: 6^(1/3) = 1.8 times the width.
+    assert alone < together < 2.5 * alone
+    assert together < 0.1 * float(drift_spacing(far + torch.randn(far.shape, generator=generator), whole, -3.0, 1e-3))

@@ -119,7 +119,7 @@ def test_exact_backends_have_no_column(backend):
 
 
 def test_auto_has_the_column_where_it_takes_the_mesh(monkeypatch):
-    monkeypatch.setattr("graphlandau.nn.pairs.MESH_FROM", 200)
+    monkeypatch.setattr("graphlandau.nn.pairs.choice.MESH_FROM", 200)
     result = simulation(backend="auto", steps=2).run()
     assert result.metrics[0]["drift_error"] > 0
     assert result.summary["backend"] == "mesh"
