@@ -17,7 +17,7 @@ from graphlandau.base.state import particle_state
 from graphlandau.cli.config import compose, require_agreement
 from graphlandau.cli.main import main
 from graphlandau.graphs.partition import Partition
-from graphlandau.methods import SBTM, Blob
+from graphlandau.methods import SBTM, Blob, Collisions, Fit, Step
 from graphlandau.nn import BlobScore, ClosedFormScore, LandauDrift, MLPScore
 from graphlandau.nn.pairs import dense_pair_sum, maxwell_gram
 from graphlandau.problems import BKW, BiMaxwellian
@@ -129,14 +129,18 @@ def descent() -> dict[str, Tensor]:
 def simulation(kind: str, steps: int = 20, **options: Any) -> Simulation:
     """A run in float64."""
     if kind == "blob":
-        problem, method = BiMaxwellian(), Blob(backend="dense", integrator="midpoint")
+        problem, method = BiMaxwellian(), Blob(step=Step(integrator="midpoint"), collisions=Collisions(backend="dense"))
     elif kind == "closed form":
         problem, method = BKW(d=2), SBTM(ClosedFormScore(2))
     else:
         torch.manual_seed(0)
-        trained = {"steps": 3, "minibatch": 101, "initial_steps": 30, "learning_rate": 1e-3}
         problem = BKW(d=2)
-        method = SBTM(MLPScore(2, width=16, depth=1), batch_size=40, backend="dense", objective=kind, **trained)
+        method = SBTM(
+            MLPScore(2, width=16, depth=1),
+            objective=kind,
+            fit=Fit(steps=3, minibatch=101, initial_steps=30, learning_rate=1e-3),
+            collisions=Collisions(batch_size=40, backend="dense"),
+        )
     options = {"particles": 301, "dt": 0.01, "t_end": problem.t_start + 0.01 * steps, "dtype": torch.float64, **options}
     return Simulation(problem, method, baselines=False, **options)
 

@@ -88,8 +88,8 @@ def test_the_fields_timed_by_figure_11_can_be_built(script):
         methods = {case: compose(arguments).simulation().method for case, arguments in given.items()}
         assert type(methods["jko"].model) is type(methods["sbtm"].model)
         # JKO passes 3 times over N // 640 mini-batches of 640 or a few more; SBTM takes as many steps.
-        assert methods["sbtm"].steps == methods["jko"].epochs * (n // methods["jko"].minibatch)
-        assert methods["sbtm"].minibatch == methods["jko"].minibatch
+        assert methods["sbtm"].fit.steps == methods["jko"].fit.epochs * (n // methods["jko"].fit.minibatch)
+        assert methods["sbtm"].fit.minibatch == methods["jko"].fit.minibatch
 
 
 def test_exponents_and_slopes_are_those_of_power_laws(script):

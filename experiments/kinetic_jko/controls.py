@@ -84,12 +84,12 @@ def shares(options: argparse.Namespace) -> tuple[np.ndarray, dict[str, np.ndarra
     times = []
     for _ in range(3 if options.smoke else STEPS):
         frame = driver.evaluate(state, dt)
-        x, v, _, _ = driver.push(state, frame, dt)
+        start = driver.start(state, frame, dt)
         controls = {}
         for case, method in methods.items():
             with torch.no_grad():
-                method.fit(method.objective(v, dt), x, v)
-                controls[case] = method.model(x, v).double()
+                method.fit(method.objective(start, dt), *start.at)
+                controls[case] = method.model(*start.at).double()
         needed = controls["features"]
         for case, u in controls.items():
             found[case].append(float((u * needed).sum() / needed.square().sum()))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import json
 import os
 import re
@@ -20,6 +19,7 @@ from graphlandau.base import distributed
 from graphlandau.base.errors import InvalidArgument
 from graphlandau.base.validation import require_integer
 from graphlandau.cli.arguments import FLAGS, METHOD_OPTIONS, describe_type, dotted, known_keys, parse_values, read_yaml
+from graphlandau.cli.option_groups import add_arguments, keys_of
 from graphlandau.cli.presets import (
     GROUPS,
     Choice,
@@ -338,8 +338,8 @@ def _method(choices: Mapping[str, Choice]) -> type[Method]:
     return import_class("method", choices["method"].class_path)
 
 
-def _parameters(group: str, choice: Choice) -> Mapping[str, inspect.Parameter]:
-    return inspect.signature(import_class(group, choice.class_path)).parameters
+def _parameters(group: str, choice: Choice) -> list[str]:
+    return keys_of(import_class(group, choice.class_path))
 
 
 def _construct(group: str, choice: Choice, arguments: Mapping[str, Any]) -> Any:
@@ -367,6 +367,6 @@ def run_parser(choices: Mapping[str, Choice]) -> ArgumentParser:
     parser = ArgumentParser(exit_on_error=False, prog="graphlandau run", print_config=None, add_help=False)
     for group, choice in choices.items():
         found = import_class(group, choice.class_path)
-        parser.add_class_arguments(found, group, skip=FILLED_IN[group], fail_untyped=False, instantiate=False)
+        add_arguments(parser, found, group, FILLED_IN[group])
     parser.add_class_arguments(RunOptions)
     return parser

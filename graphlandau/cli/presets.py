@@ -14,6 +14,7 @@ import yaml
 from torch import nn
 
 from graphlandau.base.errors import InvalidArgument
+from graphlandau.cli.option_groups import closed
 from graphlandau.methods import Method
 from graphlandau.problems import InitialValueProblem
 
@@ -149,7 +150,7 @@ def construct(key: str, label: str, found: type, arguments: Mapping[str, Any], k
         ValueError: Whatever the constructor raises, in one line.
     """
     try:
-        return found(**arguments)
+        return found(**closed(found, arguments))
     except Exception as error:  # a user's own constructor may raise anything
         if isinstance(error, InvalidArgument) and error.argument in keys:
             raise error.renamed(f"{key}.{error.argument}") from error

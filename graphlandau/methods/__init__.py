@@ -8,6 +8,7 @@ from graphlandau.methods.kinetic_transport import KineticTransport
 from graphlandau.methods.langevin import Langevin
 from graphlandau.methods.learned import LearnedTransport
 from graphlandau.methods.method import Frame, Method, Scored
+from graphlandau.methods.options import Collisions, InnerStep, Mesh, Push, Step
 from graphlandau.methods.pic_jko import PICJKO
 from graphlandau.methods.pinn import PINN
 from graphlandau.methods.sbtm import SBTM
@@ -15,6 +16,7 @@ from graphlandau.methods.transport import LandauTransport
 from graphlandau.methods.velocity_matching import VelocityMatching
 from graphlandau.methods.vlasov import Vlasov
 from graphlandau.training.flow_training import Recipe, Training, TrainingDivergedError
+from graphlandau.training.options import ControlTraining, EpochFit, Fit
 from graphlandau.training.trained_flow import TrainedFlow
 
 __all__ = [
@@ -23,16 +25,24 @@ __all__ = [
     "PINN",
     "SBTM",
     "Blob",
+    "Collisions",
+    "ControlTraining",
+    "EpochFit",
+    "Fit",
     "Frame",
+    "InnerStep",
     "KineticJKO",
     "KineticSBTM",
     "KineticTransport",
     "LandauTransport",
     "Langevin",
     "LearnedTransport",
+    "Mesh",
     "Method",
+    "Push",
     "Recipe",
     "Scored",
+    "Step",
     "TrainedFlow",
     "Training",
     "TrainingDivergedError",

@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 from torch_geometric.data import Data
 
+from graphlandau.methods.options import Collisions, Step
 from graphlandau.methods.transport import LandauTransport
 from graphlandau.nn.conv import BlobScore
-from graphlandau.nn.pairs import MESH_TOLERANCE
 
 __all__ = ["Blob"]
 
@@ -24,11 +24,8 @@ class Blob(LandauTransport):
         bandwidth: Standard deviation :math:`h` of the kernel, or ``"silverman"``.
         correct: Whether to take out the smoothing bias, exact for Gaussians.
         cutoff: Bandwidths beyond which pairs are left out of the score; ``None`` sums over all.
-        integrator: ``"euler"``, or ``"midpoint"`` (exact energy).
-        batch_size: Particles per random batch in which drifts are summed; ``None`` sums over all.
-        log_det: ``"exact"``, ``"linear"`` or ``"none"``, see :class:`~graphlandau.methods.LandauTransport`.
-        backend: Backend of the drift.
-        mesh_tolerance: Relative error of the drift that the backend ``"mesh"`` is made for.
+        step: Integrator, and what becomes of the log-density.
+        collisions: How the drift is summed.
         seed: Seed of the random batches.
 
     Raises:
@@ -43,25 +40,14 @@ class Blob(LandauTransport):
         correct: bool = False,
         *,
         cutoff: float | None = None,
-        integrator: str = "euler",
-        batch_size: int | None = None,
-        log_det: str = "exact",
-        backend: str = "auto",
-        mesh_tolerance: float = MESH_TOLERANCE,
+        step: Step = Step(),
+        collisions: Collisions = Collisions(),
         seed: int = 0,
     ) -> None:
-        super().__init__(
-            integrator=integrator,
-            batch_size=batch_size,
-            log_det=log_det,
-            backend=backend,
-            mesh_tolerance=mesh_tolerance,
-            seed=seed,
-        )
+        super().__init__(step, collisions, seed)
         # The drift may need a backend that the score does not have.
-        self.blob = BlobScore(
-            bandwidth, correct, cutoff=cutoff, backend="mesh" if backend == "mesh" and cutoff is None else "auto"
-        )
+        on_mesh = collisions.backend == "mesh" and cutoff is None
+        self.blob = BlobScore(bandwidth, correct, cutoff=cutoff, backend="mesh" if on_mesh else "auto")
 
     def score(self, state: Data) -> tuple[Tensor, Tensor | None]:
         """Blob score of all particles, also when drifts are summed in random batches."""

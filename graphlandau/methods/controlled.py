@@ -3,83 +3,81 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch_geometric.data import Data
 
 from graphlandau.base.errors import InvalidArgument, NotInvertible
-from graphlandau.base.validation import require_one_of
 from graphlandau.fields import potential_energy
 from graphlandau.integrators.inner_flow import segment_to_singular
-from graphlandau.methods.kinetic_transport import KineticTransport
+from graphlandau.methods.kinetic_transport import Forced, KineticTransport
 from graphlandau.methods.method import Facts
+from graphlandau.methods.options import Push
 from graphlandau.nn.control import ControlModel
 from graphlandau.objectives import ControlObjective, log_determinant
 from graphlandau.physics.moments import kinetic_energy
 from graphlandau.problems import KineticProblem
 from graphlandau.training.control_fit import ControlFit
+from graphlandau.training.options import ControlTraining
 
 log = logging.getLogger(__name__)
 
-__all__ = ["ControlledTransport"]
+__all__ = ["ControlledTransport", "Start"]
 
-# Places between particles at which a step is looked at for folds.
+# Places between particles at which a step is looked at: whether its map is invertible there.
 PROBES = 1000
+
+
+class Start(NamedTuple):
+    r"""Where the control of a step acts: :math:`v' = \text{base} + \Delta t \, u(\text{at})`.
+
+    Attributes:
+        at: Positions and velocities at which the control is fitted and evaluated.
+        base: Velocities that it pushes.
+        mapped: Positions and velocities to which the symplectic map leads, without a control.
+        arrive: New velocities to positions (not wrapped), force and field there.
+        shear: :math:`c` in the Jacobian :math:`u_v + c \, u_x` of the step.
+    """
+
+    at: tuple[Tensor, Tensor]
+    base: Tensor
+    mapped: tuple[Tensor, Tensor]
+    arrive: Callable[[Tensor], tuple[Tensor, Tensor, Tensor | None]]
+    shear: float = 0.0
 
 
 class ControlledTransport(KineticTransport):
     r"""Particles that are pushed by a symplectic map and by a control, :math:`v' = v^* + \Delta t \, u(x, v)`.
 
-    A subclass says which objective the control minimises. A control that is linear in its coefficients is solved for;
-    any other takes gradient steps (Adam), from where the step before left it: a control that starts anew needs hundreds
-    of steps, and with too few of them a run looks plausible and is wrong.
+    A subclass says which objective the control minimises (:meth:`objective`), and where in the step it acts
+    (:meth:`start`; after the symplectic map, unless it says otherwise). A control that is linear in its coefficients is
+    solved for; any other takes gradient steps (Adam), from where the step before left it: a control that starts anew
+    needs hundreds of steps, and with too few of them a run looks plausible and is wrong.
 
     Args:
         control: The field ``u``, or any ``nn.Module`` that maps :math:`(N, d_x), (N, d) \to (N, d)`.
-        log_det: ``"exact"`` or ``"trace"``.
-        steps: Gradient steps per time step, for a control that is not solved for.
-        initial_steps: Gradient steps at the first time step.
-        warm_start: Whether a time step begins with the control of the one before.
-        learning_rate: Of Adam.
-        minibatch: Particles per gradient step; ``None`` takes all.
-        map: Symplectic map: ``"verlet"``, ``"kick_drift"`` or ``"drift_kick"``.
-        order: Order of the B-spline, 0 to 3.
-        cells: Cells in each direction; the problem's unless given.
-        field: ``"poisson"`` or ``"ampere"``.
+        training: How it is fitted, and by which determinant.
+        push: Symplectic map and field.
         seed: Seed of mini-batches.
 
     Raises:
-        ValueError: If an option is not one of its choices.
-        ArithmeticError: In a run, if a step folds velocity space (:math:`\det \le 0` for a particle).
+        ValueError: If ``control`` is no module.
+        NotInvertible: In a run, if the map of a step is not (:math:`\det \le 0` for a particle).
     """
 
     def __init__(
         self,
         control: nn.Module,
-        *,
-        log_det: str = "exact",
-        steps: int = 50,
-        initial_steps: int = 1000,
-        warm_start: bool = True,
-        learning_rate: float = 1e-3,
-        minibatch: int | None = 2048,
-        map: str = "verlet",
-        order: int = 1,
-        cells: int | None = None,
-        field: str = "poisson",
+        training: ControlTraining = ControlTraining(),
+        push: Push = Push(),
         seed: int = 0,
     ) -> None:
-        super().__init__(map=map, order=order, cells=cells, field=field, seed=seed)
-        self.fit = ControlFit(
-            control,
-            steps=steps,
-            initial_steps=initial_steps,
-            warm_start=warm_start,
-            learning_rate=learning_rate,
-            minibatch=minibatch,
-        )
-        self.log_det = require_one_of("log_det", log_det, ("exact", "trace"))
+        super().__init__(push, seed)
+        self.fit = ControlFit(control, training)
+        self.log_det = training.log_det
         # Of the step that led to the state: what the metrics show beside it.
         self.change = {"collision_free_energy_change": 0.0, "map_energy_change": 0.0}
 
@@ -100,50 +98,44 @@ class ControlledTransport(KineticTransport):
         self.fit.prepare(state, self.generator)
         self.warned = False
 
-    def collide(self, state: Data, x: Tensor, v: Tensor, field: Tensor | None, dt: float) -> dict[str, Tensor]:
-        """Minimise at ``(x, v)``, where the map has led, and move the velocities from there."""
-        tensors, log_det = self.controlled(state, self.objective(v, dt), (x, v), v, dt)
-        self.note(state, (x, v), (x, tensors["v"]), field, log_det)
-        return tensors
+    def start(self, state: Data, frame: Forced, dt: float) -> Start:
+        """Where the control acts: after the symplectic map, on what it leads to."""
+        x, v, force, field = self.push(state, frame, dt)
+        return Start((x, v), v, (x, v), lambda _: (x, force, field))
 
-    def objective(self, v: Tensor, dt: float) -> ControlObjective:
-        """What the control of a collision step from the velocities ``v`` minimises."""
+    def objective(self, start: Start, dt: float) -> ControlObjective:
+        """What the control of a step of ``dt`` minimises: that of a JKO step of the collisions alone."""
         e, temperature = self.problem.epsilon, self.problem.temperature
-        return ControlObjective.split(v, dt=dt, epsilon=e, temperature=temperature, log_det=self.log_det)
+        return ControlObjective.split(start.base, dt=dt, epsilon=e, temperature=temperature, log_det=self.log_det)
 
-    def controlled(
-        self,
-        state: Data,
-        objective: ControlObjective,
-        at: tuple[Tensor, Tensor],
-        base: Tensor,
-        dt: float,
-        shear: float = 0.0,
-    ) -> tuple[dict[str, Tensor], Tensor]:
-        """Minimise ``objective`` over the controls at ``at``, and push the velocities ``base`` by the minimiser.
-
-        Returns:
-            New velocities, log-densities and the control at the particles; and the logarithm of the determinant.
-        """
-        self.fit(objective, *at, shear)
-        u, jacobian = self.model.value_and_jacobian(*at, shear)
+    @torch.no_grad()
+    def advance(self, state: Data, frame: Forced, dt: float) -> Data:
+        """Fit the control where it acts, and push the velocities by it."""
+        start = self.start(state, frame, dt)
+        self.fit(self.objective(start, dt), *start.at, start.shear)
+        u, jacobian = self.model.value_and_jacobian(*start.at, start.shear)
         log_det = self.log_det_of(jacobian, dt)
-        self._warn_of_folds_between(*at, dt, shear)
-        return {"v": base + dt * u, "log_f": state.log_f - log_det, "control": u}, log_det
+        self._warn_of_gaps(start, dt)
+        v = start.base + dt * u
+        x, force, field = start.arrive(v)
+        self.note(state, start.mapped, (x, v), field, log_det)
+        tensors = {"v": v, "log_f": state.log_f - log_det, "control": u}
+        return self.after(state.t + dt, self.force.wrap(x), force, field, tensors)
 
-    def _warn_of_folds_between(self, x: Tensor, v: Tensor, dt: float, shear: float) -> None:
-        """Say once if the map folds in a gap between particles: then two of them may land on one place unnoticed."""
+    def _warn_of_gaps(self, start: Start, dt: float) -> None:
+        """Say once if the map is not invertible between particles: two of them may land on one place unnoticed."""
+        x, v = start.at
         m = min(v.size(0) // 2, PROBES)
         if self.warned or m == 0:
             return
         # Midpoints of pairs of velocities lie inside the plasma, also where no particle is.
-        jacobian = self.model.value_and_jacobian(x[:m], 0.5 * (v[:m] + v[-m:]), shear)[1]
+        jacobian = self.model.value_and_jacobian(x[:m], 0.5 * (v[:m] + v[-m:]), start.shear)[1]
         reach = segment_to_singular((_factor(jacobian, dt),))
         if bool((reach <= 1).any()):
             self.warned = True
             log.warning(
-                "the map of a step folds between the particles (%.1f%% of %d places looked at), where none shows it: "
-                "the log-density comes out too low; with this control a dt below %.3g would have passed",
+                "the map of a step is not invertible between the particles (%.1f%% of %d places looked at), where none "
+                "shows it: the log-density comes out too low; with this control a dt below %.3g would have passed",
                 100 * float((reach <= 1).double().mean()),
                 m,
                 float(reach.min()) * dt,
@@ -153,7 +145,7 @@ class ControlledTransport(KineticTransport):
         r""":math:`\log\det(I + \Delta t \, J)`, or its first order in ``dt``, of each particle.
 
         Raises:
-            ArithmeticError: If a step folds: on the segment from the identity a determinant reaches 0.
+            NotInvertible: If on the segment from the identity a determinant reaches 0.
         """
         reach = segment_to_singular((_factor(jacobian, dt),))
         n, folded = len(reach), int((reach <= 1).sum())

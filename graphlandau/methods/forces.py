@@ -8,10 +8,10 @@ import torch
 from torch import Tensor
 
 from graphlandau.base.errors import InvalidArgument
-from graphlandau.base.validation import require_integer
 from graphlandau.fields import Ampere, Grid, Poisson, Potential, conserving_current
 from graphlandau.graphs import Stencil, particle_cells
 from graphlandau.graphs.grid import MIN_CELLS
+from graphlandau.methods.options import Mesh, Push
 from graphlandau.nn.conv import Deposit, Gather
 from graphlandau.problems import KineticProblem
 
@@ -69,14 +69,14 @@ class ExternalForce(Force):
 class _SelfConsistent(Force):
     """The field of the particles' own charge on a periodic grid, each particle of charge mass / N."""
 
-    def __init__(self, problem: KineticProblem, cells: int | None, order: int) -> None:
+    def __init__(self, problem: KineticProblem, mesh: Mesh) -> None:
         super().__init__(problem)
         assert problem.lengths is not None
         self.mass = problem.mass
-        cells = problem.cells if cells is None else cells
+        cells = problem.cells if mesh.cells is None else mesh.cells
         assert cells is not None
         self.grid = Grid(problem.lengths, cells)
-        self.deposit, self.gather = Deposit(self.grid, order), Gather(self.grid, order)
+        self.deposit, self.gather = Deposit(self.grid, mesh.order), Gather(self.grid, mesh.order)
 
     def wrap(self, pos: Tensor) -> Tensor:
         """Positions in [0, L)."""
@@ -94,8 +94,8 @@ class _SelfConsistent(Force):
 class PoissonForce(_SelfConsistent):
     r""":math:`F = E` with :math:`\nabla \cdot E = \rho - \bar\rho` solved anew at every step."""
 
-    def __init__(self, problem: KineticProblem, cells: int | None, order: int) -> None:
-        super().__init__(problem, cells, order)
+    def __init__(self, problem: KineticProblem, mesh: Mesh) -> None:
+        super().__init__(problem, mesh)
         self.poisson = Poisson(self.grid)
 
     def begin(self, pos: Tensor) -> tuple[Tensor, Tensor]:
@@ -112,8 +112,8 @@ class PoissonForce(_SelfConsistent):
 class AmpereForce(_SelfConsistent):
     r""":math:`\partial_t E = -(J - \bar J)` with a current that conserves charge: Gauss's law goes on to hold."""
 
-    def __init__(self, problem: KineticProblem, cells: int | None, order: int) -> None:
-        super().__init__(problem, cells, order)
+    def __init__(self, problem: KineticProblem, mesh: Mesh) -> None:
+        super().__init__(problem, mesh)
         self.ampere = Ampere(self.grid)
 
     def begin(self, pos: Tensor) -> tuple[Tensor, Tensor]:
@@ -132,18 +132,17 @@ class AmpereForce(_SelfConsistent):
         return self.external(pos, self.gather(pos, self.ampere.at_nodes(field)))
 
 
-def force_of(problem: KineticProblem, *, field: str, cells: int | None, order: int) -> Force:
+def force_of(problem: KineticProblem, push: Push) -> Force:
     """Return the force that ``problem`` asks for.
 
     Raises:
-        ValueError: If an option of the grid is given where there is none, or ``cells`` are too few.
+        ValueError: If an option of the grid is given where there is none.
     """
-    if cells is not None:
-        require_integer("cells", cells, minimum=MIN_CELLS)
     if not problem.self_consistent:
-        for name, value, default in (("cells", cells, None), ("field", field, "poisson"), ("order", order, 1)):
-            if value != default:
+        for name in ("cells", "field", "order"):
+            value = getattr(push, name)
+            if value != getattr(Push(), name):
                 which = f"{problem.name}, which has no field of its own"
                 raise InvalidArgument(name, f"must not be given for {which}", repr(value))
         return ExternalForce(problem)
-    return (AmpereForce if field == "ampere" else PoissonForce)(problem, cells, order)
+    return (AmpereForce if push.field == "ampere" else PoissonForce)(problem, push)

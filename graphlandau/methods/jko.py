@@ -11,20 +11,21 @@ from torch_geometric.data import Data
 
 from graphlandau.base.errors import InvalidArgument, NotInvertible
 from graphlandau.base.state import particle_state
-from graphlandau.base.validation import require_integer, require_one_of, require_positive
+from graphlandau.base.validation import require_positive
 from graphlandau.diagnostics import average
-from graphlandau.integrators.inner_flow import INNER_INTEGRATORS, Flow, InnerFlow, segment_to_singular
+from graphlandau.integrators.inner_flow import Flow, InnerFlow, segment_to_singular
 from graphlandau.methods.learned import LearnedTransport, particles_of
 from graphlandau.methods.method import Scored
+from graphlandau.methods.options import Collisions, InnerStep, Step
 from graphlandau.methods.span import SpanSolver
 from graphlandau.nn.conv import JKOAction
-from graphlandau.nn.pairs import MESH_TOLERANCE, expected_calls
+from graphlandau.nn.pairs import expected_calls
 from graphlandau.nn.score import ClosedFormScore, Solvable
 from graphlandau.nn.score.base import MOST_COUPLED
 from graphlandau.nn.score.gauge import score_gauge
 from graphlandau.problems import Problem
 from graphlandau.training.descent import Descent
-from graphlandau.training.schedules import Schedule
+from graphlandau.training.options import EpochFit
 
 __all__ = ["JKO"]
 
@@ -63,21 +64,10 @@ class JKO(LearnedTransport):
 
     Args:
         score: Score model for ``u``, or any ``nn.Module`` that maps :math:`(N, d) \to (N, d)`.
-        epochs: Passes over the particles per time step.
-        minibatch: Particles per mini-batch, and per block of the closed form (which for ``gamma = 0`` sums over all
-            pairs); unless given 1280, or all if fewer.
-        learning_rate: Of Adamax.
-        schedule: Factor on the learning rate by the time since the start, see :mod:`graphlandau.training`.
-        hold_out: Whether, where particles are few, a fifth of them judges the training.
-        initial_tolerance: Relative squared error at which the initial fit stops.
-        initial_steps: Cap on the gradient steps of the initial fit.
-        integrator: Of the inner time, ``"euler"`` or ``"rk4"``.
-        inner_steps: Steps of the inner time.
-        batch_size: Particles per random batch in which the particles are moved; ``None`` sums over all. If it equals
-            ``minibatch``, a closed form is minimised over the very batches that then move the particles.
-        log_det: ``"linear"``, ``"exact"``, or ``"none"``: the linear objective, but no log-density is carried.
-        backend: Backend of the pair sums.
-        mesh_tolerance: Relative error of the drift that the backend ``"mesh"`` is made for.
+        fit: How the model is fitted, see :class:`~graphlandau.training.EpochFit`.
+        step: The inner time, and the determinant in the objective.
+        collisions: How the drift is summed. If its ``batch_size`` is that of a mini-batch, a closed form is minimised
+            over the very batches that then move the particles.
         seed: Seed of mini-batches and random batches.
 
     Raises:
@@ -96,63 +86,35 @@ class JKO(LearnedTransport):
         self,
         score: nn.Module,
         *,
-        epochs: int = 3,
-        minibatch: int | None = None,
-        learning_rate: float = 1e-4,
-        schedule: Schedule | None = None,
-        hold_out: bool = True,
-        initial_tolerance: float = 1e-4,
-        initial_steps: int = 5000,
-        integrator: str = "euler",
-        inner_steps: int = 1,
-        batch_size: int | None = None,
-        log_det: str = "linear",
-        backend: str = "auto",
-        mesh_tolerance: float = MESH_TOLERANCE,
+        fit: EpochFit = EpochFit(),
+        step: InnerStep = InnerStep(),
+        collisions: Collisions = Collisions(),
         seed: int = 0,
     ) -> None:
-        require_one_of("integrator", integrator, INNER_INTEGRATORS)
-        super().__init__(
-            score,
-            hold_out=hold_out,
-            learning_rate=learning_rate,
-            schedule=schedule,
-            minibatch=minibatch,
-            initial_tolerance=initial_tolerance,
-            initial_steps=initial_steps,
-            integrator="euler",
-            batch_size=batch_size,
-            log_det=log_det,
-            backend=backend,
-            mesh_tolerance=mesh_tolerance,
-            seed=seed,
-        )
-        self.inner_integrator = integrator
-        self.inner_steps = require_integer("inner_steps", inner_steps, minimum=1)
-        self.epochs = require_integer("epochs", epochs, minimum=1)
-        self.given_minibatch = self.minibatch
-        self.action = JKOAction(self.drift.kernel.gamma, backend=_exact(backend))
-        self.tau: float | None = None
-        self._blocks: Tensor | None = None
+        super().__init__(score, fit, Step(log_det=step.log_det), collisions, seed)
+        self.fit, self.inner = fit, step
 
     @property
     def explicit(self) -> bool:
         """Whether the objective is the pairwise one, quadratic in ``u``."""
-        return self.inner_steps == 1 and self.inner_integrator == "euler" and self.log_det != "exact"
+        return self.inner.inner_steps == 1 and self.inner.integrator == "euler" and self.log_det != "exact"
+
+    def minibatch_of(self, n: int) -> int:
+        """Particles per mini-batch: what fills a processor unless another number is asked for."""
+        return min(n, MINIBATCH) if self.fit.minibatch is None else self.fit.minibatch
 
     def prepare(self, state: Data, problem: Problem) -> None:
         """Take the collision kernel, choose the size of mini-batches, put the model where the particles are."""
         n = state.v.size(0)
-        self.minibatch = min(n, MINIBATCH) if self.given_minibatch is None else self.given_minibatch
-        if self.minibatch > n:
-            raise InvalidArgument("minibatch", f"must be at most the number of particles, {n}", self.minibatch)
+        size = self.minibatch_of(n)
+        if size > n:
+            raise InvalidArgument("minibatch", f"must be at most the number of particles, {n}", size)
         super().prepare(state, problem)
-        self.tau = None
-        self.action = JKOAction(problem.gamma, problem.strength, backend=_exact(self.backend))
-        self.flow = InnerFlow(self.drift, self.inner_integrator, self.inner_steps)
+        self.action = JKOAction(problem.gamma, problem.strength, backend=_exact(self.collisions.backend))
+        self.flow = InnerFlow(self.drift, self.inner.integrator, self.inner.inner_steps)
         self.span = None
         if isinstance(self.model, ClosedFormScore):
-            self.span = SpanSolver(self.model, self.action, self.drift, self.minibatch, self.generator)
+            self.span = SpanSolver(self.model, self.action, self.drift, size, self.generator)
         elif self.descent is None and not self.explicit:
             name = type(self.model).__name__
             needs = "for log_det 'exact', integrator 'rk4' or more than one inner step"
@@ -164,8 +126,8 @@ class JKO(LearnedTransport):
         Raises:
             ValueError: With more than one inner step, or one of RK4; or as every learned method.
         """
-        if self.inner_steps > 1 or self.inner_integrator != "euler":
-            inner = f"{self.inner_steps} of {self.inner_integrator}"
+        if self.inner.inner_steps > 1 or self.inner.integrator != "euler":
+            inner = f"{self.inner.inner_steps} of {self.inner.integrator}"
             raise InvalidArgument("certificate", "needs steps of jko with one inner step of euler", inner)
         super().require_score_field()
 
@@ -178,10 +140,11 @@ class JKO(LearnedTransport):
         super().require_affordable(n)
         if not self.explicit and n > MOST_COUPLED:
             couples = f"for a score model that couples more than {MOST_COUPLED} particles"
-            if self.inner_integrator != "euler":
-                raise InvalidArgument("integrator", f"must be 'euler' {couples}", repr(self.inner_integrator))
-            raise InvalidArgument("inner_steps", f"must be 1 {couples}", self.inner_steps)
+            if self.inner.integrator != "euler":
+                raise InvalidArgument("integrator", f"must be 'euler' {couples}", repr(self.inner.integrator))
+            raise InvalidArgument("inner_steps", f"must be 1 {couples}", self.inner.inner_steps)
 
+    @torch.no_grad()
     def evaluate(self, state: Data, dt: float | None = None) -> Scored:
         """Minimise for a step of ``dt`` from ``state``; the drift of the minimiser.
 
@@ -190,64 +153,62 @@ class JKO(LearnedTransport):
         """
         if dt is None:
             raise InvalidArgument("dt", "must be given: the field of a JKO step depends on it", "None")
-        self.tau = require_positive("dt", dt)
-        return super().evaluate(state)
+        blocks = self._fit(state, require_positive("dt", dt))
+        s, jac_s = self.score(state)
+        return self.scored(state, s, jac_s, self.draw_batch(state) if blocks is None else blocks)
 
     def score(self, state: Data) -> tuple[Tensor, Tensor | None]:
-        """Fit the field to the particles, then evaluate it, as a score with the moments of one."""
-        self._fit(state)
+        """The field as it is now, as a score with the moments of one."""
         v, weight = state.v, state.get("weight")
         if self.log_det == "none" and self.explicit:
             return _as_score(v, self.model(v), None, weight)
         return _as_score(v, *self.model.value_and_jacobian(v), weight)
 
-    def _fit(self, state: Data) -> None:
+    def _fit(self, state: Data, tau: float) -> Tensor | None:
+        """Minimise for a step of ``tau``; the blocks of the sums, if they are of the size in which particles move."""
         model, weight = self.model, state.get("weight")
         if self.span is not None:
-            self._solve(self.span, state)
-        elif isinstance(model, Solvable):
+            return self._solve(self.span, state, tau)
+        if isinstance(model, Solvable):
             model.solve(state.v, weight)
         else:
             model.condition(state.v, weight)
             if self.descent is not None:
-                self._train(state, self.descent)
+                self._train(state, self.descent, tau)
+        return None
 
-    def _solve(self, span: SpanSolver, state: Data) -> None:
+    def _solve(self, span: SpanSolver, state: Data, tau: float) -> Tensor | None:
         """Minimise over the weights of the closed form."""
-        if self.batches is not None and self.batches.size == self.minibatch:
-            batch = self._blocks = super().draw_batch(state)
-        else:
-            batch = span.blocks(state.v)
+        moved_alike = self.collisions.batch_size == span.block
+        batch = self.draw_batch(state) if moved_alike else span.blocks(state.v)
         if self.explicit:
             span.solve(state, batch)
         else:
-            span.solve(state, batch, lambda field: self._loss(field, state.v, state.get("weight"), batch))
+            span.solve(state, batch, lambda field: self._loss(field, state.v, state.get("weight"), tau, batch))
+        return batch if moved_alike else None
 
-    def draw_batch(self, state: Data) -> Tensor | None:
-        """The blocks that the field was minimised over, if they are of the size asked for; else others."""
-        blocks, self._blocks = self._blocks, None
-        return super().draw_batch(state) if blocks is None else blocks
-
-    def _train(self, state: Data, descent: Descent) -> None:
+    def _train(self, state: Data, descent: Descent, tau: float) -> None:
         """Take the epochs; where particles are few, each one only if a fifth of them approves of it."""
         self.follow_schedule(descent, state.t)
-        particles, loss = self.objective_of(state)
+        particles, loss = self.objective_of(state, tau)
+        n, epochs = state.v.size(0), self.fit.epochs
         # The sums of a mini-batch are repeated many times in a time step: that decides whether they are compiled.
-        with expected_calls(self.epochs * max(1, state.v.size(0) // (self.minibatch or 1))):
-            if not self.few(state.v.size(0)):
-                descent.run_epochs(particles, self.epochs, loss)
+        with expected_calls(epochs * max(1, n // self.minibatch_of(n))):
+            if not self.few(n):
+                descent.run_epochs(particles, epochs, loss)
                 return
             learners, judges = self.held_out(particles)
-            descent.run_while_better(lambda: descent.run_epochs(learners, 1, loss), self.epochs, self.judgement(judges))
+            judge = self.judgement(judges, tau)
+            descent.run_while_better(lambda: descent.run_epochs(learners, 1, loss), epochs, judge)
         self.model.judge(judges.v, judges.get("weight"))
 
-    def objective_of(self, state: Data) -> tuple[Data, Callable[[Data], Tensor]]:
+    def objective_of(self, state: Data, tau: float | None = None) -> tuple[Data, Callable[[Data], Tensor]]:
         """The particles, and the objective as a function of some of them: of all pairs among these."""
-        return particles_of(state), lambda x: self._loss(self._field(x.v), x.v, x.get("weight"))
+        return particles_of(state), lambda x: self._loss(self._field(x.v), x.v, x.get("weight"), tau)
 
-    def judgement(self, judges: Data) -> Callable[[], Tensor]:
+    def judgement(self, judges: Data, tau: float | None = None) -> Callable[[], Tensor]:
         """The objective of these particles."""
-        return lambda: self._loss(self._field(judges.v), judges.v, judges.get("weight"))
+        return lambda: self._loss(self._field(judges.v), judges.v, judges.get("weight"), tau)
 
     def _field(self, v: Tensor) -> Callable[[Tensor], tuple[Tensor, Tensor]]:
         """The model with its Jacobian, or an unbiased estimate of it if it couples many particles."""
@@ -268,22 +229,23 @@ class JKO(LearnedTransport):
         field: Callable[[Tensor], tuple[Tensor, Tensor]],
         v: Tensor,
         weight: Tensor | None,
+        tau: float | None,
         batch: Tensor | None = None,
     ) -> Tensor:
-        """The objective of the class, over :math:`\\tau^2`; 0 for no field."""
+        """The objective of the class, over :math:`\\tau^2`; 0 for no field. The initial fit knows no time step."""
         weight = None if weight is None else weight / weight.sum()
-        if self.explicit or self.tau is None:  # the initial fit knows no time step
+        if self.explicit or tau is None:
             return self.action(v, *field(v), batch=batch, weight=weight)
-        flow = self.flow(field, v, self.tau, batch=batch, weight=weight)
+        flow = self.flow(field, v, tau, batch=batch, weight=weight)
         growth = flow.relaxed_log_det() if self.log_det == "exact" else flow.growth
-        return (flow.action - 2 * average(growth, weight)) / self.tau
+        return (flow.action - 2 * average(growth, weight)) / tau
 
     def _require_unfolded(self, flow: Flow, flow_for: Callable[[float], Flow], dt: float) -> None:
         """Refuse a map that loses its invertibility at some particle; what is not finite is found elsewhere."""
         n, folded = len(flow.v), int(self.flow.folded(flow).sum())
         if not folded:
             return
-        if self.inner_steps == 1 and self.inner_integrator == "euler":
+        if self.inner.inner_steps == 1 and self.inner.integrator == "euler":
             passing = float(segment_to_singular(flow.factors).min()) * dt
         else:  # the map is not linear in dt
             halves = (dt / 2**k for k in range(1, MOST_HALVINGS + 1))

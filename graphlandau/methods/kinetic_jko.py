@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import torch
-from torch import nn
+from torch import Tensor, nn
 from torch_geometric.data import Data
 
 from graphlandau.base.errors import InvalidArgument
 from graphlandau.base.validation import require_one_of
 from graphlandau.integrators.symplectic import kick
-from graphlandau.methods.controlled import ControlledTransport
+from graphlandau.methods.controlled import ControlledTransport, Start
 from graphlandau.methods.kinetic_transport import Forced
+from graphlandau.methods.options import Push
 from graphlandau.objectives import ControlObjective
 from graphlandau.problems import KineticProblem
+from graphlandau.training.options import ControlTraining
 
 __all__ = ["KineticJKO"]
 
@@ -37,18 +38,13 @@ class KineticJKO(ControlledTransport):
     Args:
         control: The field ``u``, or any ``nn.Module`` that maps :math:`(N, d_x), (N, d) \to (N, d)`.
         form: ``"split"`` or ``"joint"``.
-        log_det: ``"exact"`` or ``"trace"``, in the objective and in the log-density that is carried.
-        steps: Gradient steps per time step, for a control that is not solved for.
-        initial_steps: Gradient steps at the first time step.
-        warm_start: Whether a time step begins with the control of the one before.
-        learning_rate: Of Adam.
-        minibatch: Particles per gradient step; ``None`` takes all.
-        map: Symplectic map of the split form: ``"verlet"``, ``"kick_drift"`` or ``"drift_kick"``.
+        training: How it is fitted, and by which determinant.
+        map: Symplectic map of the split form, see :class:`~graphlandau.methods.Push`.
         seed: Seed of mini-batches.
 
     Raises:
         ValueError: If an argument is out of range, the problem has no collisions, or a field of its own.
-        ArithmeticError: In a run, if a step folds velocity space (:math:`\det \le 0` for a particle).
+        NotInvertible: In a run, if the map of a step is not (:math:`\det \le 0` for a particle).
 
     Reference: arXiv:2603.23901, Eqs. (18), (25), (26), (30), (31), Algorithm 1, Propositions 4 and 6. The exact
     determinant and the closed forms are ours.
@@ -59,26 +55,11 @@ class KineticJKO(ControlledTransport):
         control: nn.Module,
         *,
         form: str = "split",
-        log_det: str = "exact",
-        steps: int = 50,
-        initial_steps: int = 1000,
-        warm_start: bool = True,
-        learning_rate: float = 1e-3,
-        minibatch: int | None = 2048,
+        training: ControlTraining = ControlTraining(),
         map: str = "verlet",
         seed: int = 0,
     ) -> None:
-        super().__init__(
-            control,
-            log_det=log_det,
-            steps=steps,
-            initial_steps=initial_steps,
-            warm_start=warm_start,
-            learning_rate=learning_rate,
-            minibatch=minibatch,
-            map=map,
-            seed=seed,
-        )
+        super().__init__(control, training, Push(map=map), seed)
         self.form = require_one_of("form", form, ("split", "joint"))
 
     def prepare(self, state: Data, problem: KineticProblem) -> None:
@@ -91,26 +72,29 @@ class KineticJKO(ControlledTransport):
             raise InvalidArgument("form", "must be 'split' without a potential", repr(self.form))
         super().prepare(state, problem)
 
-    @torch.no_grad()
-    def advance(self, state: Data, frame: Forced, dt: float) -> Data:
-        """The state after a step: the map first, or, in the joint form, positions after velocities."""
+    def start(self, state: Data, frame: Forced, dt: float) -> Start:
+        """After the map, or, in the joint form, between the kick and the positions, which follow the new velocities."""
         if self.form == "split":
-            return super().advance(state, frame, dt)
-        problem, base = self.problem, kick(state.v, frame.force, dt)
-        assert problem.potential is not None
-        objective = ControlObjective.joint(
-            state["pos"],
-            state.v,
-            problem.potential,
-            dt=dt,
-            epsilon=problem.epsilon,
-            temperature=problem.temperature,
-            log_det=self.log_det,
-        )
-        tensors, log_det = self.controlled(state, objective, (state["pos"], state.v), base, dt)
-        x = state["pos"] + dt * tensors["v"][:, : problem.d_x]
+            return super().start(state, frame, dt)
+        pos, base = state["pos"], kick(state.v, frame.force, dt)
+
+        def moved(v: Tensor) -> Tensor:
+            return pos + dt * v[:, : self.problem.d_x]
+
+        def arrive(v: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
+            x = moved(v)
+            return x, *self.force.begin(x)
+
         # Without a control the positions move by the kicked velocities: what the control changes is due to collisions.
-        without = state["pos"] + dt * base[:, : problem.d_x]
-        self.note(state, (without, base), (x, tensors["v"]), None, log_det)
-        force, _ = self.force.begin(x)
-        return self.after(state.t + dt, self.force.wrap(x), force, None, tensors)
+        return Start((pos, state.v), base, (moved(base), base), arrive)
+
+    def objective(self, start: Start, dt: float) -> ControlObjective:
+        """That of the collisions alone, or of collisions and potential together."""
+        if self.form == "split":
+            return super().objective(start, dt)
+        problem = self.problem
+        assert problem.potential is not None
+        e, temperature = problem.epsilon, problem.temperature
+        return ControlObjective.joint(
+            *start.at, problem.potential, dt=dt, epsilon=e, temperature=temperature, log_det=self.log_det
+        )

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from torch import Tensor
-
-from graphlandau.methods.controlled import ControlledTransport
+from graphlandau.methods.controlled import ControlledTransport, Start
 from graphlandau.objectives import ControlObjective
 
 __all__ = ["KineticSBTM"]
@@ -20,25 +18,18 @@ class KineticSBTM(ControlledTransport):
 
     Args:
         control: The field ``u``, or any ``nn.Module`` that maps :math:`(N, d_x), (N, d) \to (N, d)`.
-        log_det: ``"exact"`` or ``"trace"``, in the log-density that is carried.
-        steps: Gradient steps per time step, for a control that is not solved for.
-        initial_steps: Gradient steps at the first time step.
-        warm_start: Whether a time step begins with the control of the one before.
-        learning_rate: Of Adam.
-        minibatch: Particles per gradient step; ``None`` takes all.
-        map: Symplectic map: ``"verlet"``, ``"kick_drift"`` or ``"drift_kick"``.
-        order: Order of the B-spline, 0 to 3.
-        cells: Cells in each direction; the problem's unless given.
-        field: ``"poisson"`` or ``"ampere"``.
+        training: How it is fitted, and by which determinant.
+        push: Symplectic map and field.
         seed: Seed of mini-batches.
 
     Raises:
         ValueError: If an argument is out of range, or the problem has no collisions.
-        ArithmeticError: In a run, if a step folds velocity space (:math:`\det \le 0` for a particle).
+        NotInvertible: In a run, if the map of a step is not (:math:`\det \le 0` for a particle).
 
     Reference: arXiv:2603.23901, Eq. (35), one time step at a time.
     """
 
-    def objective(self, v: Tensor, dt: float) -> ControlObjective:
+    def objective(self, start: Start, dt: float) -> ControlObjective:
         """The implicit score-matching loss in the control, whatever ``dt``."""
-        return ControlObjective.score_matching(v, epsilon=self.problem.epsilon, temperature=self.problem.temperature)
+        e, temperature = self.problem.epsilon, self.problem.temperature
+        return ControlObjective.score_matching(start.base, epsilon=e, temperature=temperature)

@@ -9,12 +9,12 @@ import torch
 from torch import Tensor
 from torch_geometric.data import Data
 
-from graphlandau.base.errors import InvalidArgument
 from graphlandau.base.state import particle_state
-from graphlandau.base.validation import require_finite, require_one_of
-from graphlandau.integrators.symplectic import MAPS, symplectic_step
+from graphlandau.base.validation import require_finite
+from graphlandau.integrators.symplectic import symplectic_step
 from graphlandau.methods.forces import Force, force_of
 from graphlandau.methods.method import Frame, Method
+from graphlandau.methods.options import Push
 from graphlandau.problems import KineticProblem
 
 __all__ = ["Forced", "KineticTransport"]
@@ -48,41 +48,21 @@ class KineticTransport(Method[KineticProblem, Forced]):
     once.
 
     Args:
-        map: Symplectic map, see :func:`~graphlandau.integrators.symplectic.symplectic_step`.
-        order: Order of the B-spline by which charge is deposited and the field gathered; 1 is cloud in cell.
-        cells: Cells of the grid in each direction; the problem's unless given.
-        field: ``"poisson"``, or ``"ampere"``: the field is moved on by the current, and solved for once, at the start;
-            its components are then on the faces between nodes, half a cell further.
+        push: Symplectic map and field.
         seed: Seed of every random choice of the method.
-
-    Raises:
-        ValueError: If an option is not one of its choices.
     """
 
     solves: ClassVar[Any] = KineticProblem
     force: Force
 
-    def __init__(
-        self,
-        *,
-        map: str = "verlet",
-        order: int = 1,
-        cells: int | None = None,
-        field: str = "poisson",
-        seed: int = 0,
-    ) -> None:
-        self.map = require_one_of("map", map, tuple(MAPS))
-        if isinstance(order, bool) or order not in (0, 1, 2, 3):
-            raise InvalidArgument("order", "must be 0, 1, 2 or 3", repr(order))
-        self.order, self.cells = order, cells
-        self.field = require_one_of("field", field, ("poisson", "ampere"))
-        self.seed = seed
+    def __init__(self, push: Push = Push(), seed: int = 0) -> None:
+        self.options, self.seed = push, seed
         self.generator = torch.Generator().manual_seed(seed)
 
     def prepare(self, state: Data, problem: KineticProblem) -> None:
         """Take the force of ``problem`` and the device of ``state``."""
         self.problem = problem
-        self.force = force_of(problem, field=self.field, cells=self.cells, order=self.order)
+        self.force = force_of(problem, self.options)
         self.generator = torch.Generator(device=state.v.device).manual_seed(self.seed)
 
     @torch.no_grad()
@@ -120,7 +100,7 @@ class KineticTransport(Method[KineticProblem, Forced]):
             followed.append(self.force.follow(state["pos"], moved, frame.field, dt))
             return followed[0][0]
 
-        x, v = symplectic_step(state["pos"], state.v, frame.force, force_after, dt, self.map)
+        x, v = symplectic_step(state["pos"], state.v, frame.force, force_after, dt, self.options.map)
         return x, v, *followed[0]
 
     def collide(self, state: Data, x: Tensor, v: Tensor, field: Tensor | None, dt: float) -> dict[str, Tensor]:

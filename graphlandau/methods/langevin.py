@@ -11,6 +11,7 @@ from torch_geometric.data import Data
 from graphlandau.base.errors import InvalidArgument
 from graphlandau.base.validation import require_one_of
 from graphlandau.methods.kinetic_transport import Forced, KineticTransport
+from graphlandau.methods.options import Push
 
 __all__ = ["Langevin"]
 
@@ -26,10 +27,7 @@ class Langevin(KineticTransport):
 
     Args:
         noise: ``"euler_maruyama"`` or ``"ornstein_uhlenbeck"``.
-        map: Symplectic map: ``"verlet"``, ``"kick_drift"`` or ``"drift_kick"``.
-        order: Order of the B-spline, 0 to 3.
-        cells: Cells in each direction; the problem's unless given.
-        field: ``"poisson"`` or ``"ampere"``.
+        push: Symplectic map and field.
         seed: Seed of the noise.
 
     Raises:
@@ -38,17 +36,8 @@ class Langevin(KineticTransport):
     Reference: arXiv:2603.23901, Eqs. (1), (11).
     """
 
-    def __init__(
-        self,
-        noise: str = "euler_maruyama",
-        *,
-        map: str = "verlet",
-        order: int = 1,
-        cells: int | None = None,
-        field: str = "poisson",
-        seed: int = 0,
-    ) -> None:
-        super().__init__(map=map, order=order, cells=cells, field=field, seed=seed)
+    def __init__(self, noise: str = "euler_maruyama", *, push: Push = Push(), seed: int = 0) -> None:
+        super().__init__(push, seed)
         self.noise = require_one_of("noise", noise, ("euler_maruyama", "ornstein_uhlenbeck"))
 
     @property

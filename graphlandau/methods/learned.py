@@ -14,14 +14,14 @@ from torch_geometric.data import Data
 from graphlandau import objectives
 from graphlandau.base import distributed
 from graphlandau.base.errors import InvalidArgument
-from graphlandau.base.validation import require_integer, require_positive
 from graphlandau.methods.method import Facts
+from graphlandau.methods.options import Collisions, Step
 from graphlandau.methods.transport import LandauTransport, model_field
 from graphlandau.nn.score import ScoreModel, Solvable, as_score_model
 from graphlandau.nn.score.base import MOST_COUPLED
 from graphlandau.problems import Problem
 from graphlandau.training.descent import Descent, subset
-from graphlandau.training.schedules import Schedule
+from graphlandau.training.options import FitOptions
 
 __all__ = ["LearnedTransport"]
 
@@ -44,21 +44,13 @@ class LearnedTransport(LandauTransport):
 
     Args:
         score: Score model, or any ``nn.Module`` that maps :math:`(N, d) \to (N, d)`.
-        hold_out: Whether, with fewer than four particles per parameter, a fifth of them judges the training.
-        learning_rate: Of the optimiser.
-        schedule: Factor on the learning rate by the time since the start.
-        minibatch: Particles per gradient step; ``None`` takes all.
-        initial_tolerance: Relative squared error at which the initial fit stops.
-        initial_steps: Cap on the gradient steps of the initial fit.
-        integrator: See :class:`~graphlandau.methods.LandauTransport`, as all that follow.
-        batch_size: Particles per random batch in which drifts are summed.
-        log_det: How the log-density is carried.
-        backend: Backend of the drift.
-        mesh_tolerance: Relative error of the drift that the backend ``"mesh"`` is made for.
+        fit: How it is fitted.
+        step: Integrator, and what becomes of the log-density.
+        collisions: How the drift is summed.
         seed: Seed of minibatches, probes and random batches.
 
     Raises:
-        ValueError: If an argument is out of range.
+        ValueError: If ``score`` is no module.
     """
 
     optimiser: ClassVar[type[torch.optim.Optimizer]] = torch.optim.Adam
@@ -66,42 +58,17 @@ class LearnedTransport(LandauTransport):
     def __init__(
         self,
         score: nn.Module,
-        *,
-        hold_out: bool,
-        learning_rate: float,
-        schedule: Schedule | None,
-        minibatch: int | None,
-        initial_tolerance: float,
-        initial_steps: int,
-        integrator: str,
-        batch_size: int | None,
-        log_det: str,
-        backend: str,
-        mesh_tolerance: float,
-        seed: int,
+        fit: FitOptions,
+        step: Step = Step(),
+        collisions: Collisions = Collisions(),
+        seed: int = 0,
     ) -> None:
-        super().__init__(
-            integrator=integrator,
-            batch_size=batch_size,
-            log_det=log_det,
-            backend=backend,
-            mesh_tolerance=mesh_tolerance,
-            seed=seed,
-        )
+        super().__init__(step, collisions, seed)
         if not isinstance(score, nn.Module):
             raise InvalidArgument("score", "must be a torch.nn.Module", type(score).__name__)
         # Any module until prepare() gives it the calling convention of a score model.
         self.model = cast(ScoreModel, score)
-        if not isinstance(hold_out, bool):
-            raise InvalidArgument("hold_out", "must be true or false", repr(hold_out))
-        self.hold_out = hold_out
-        self.learning_rate = require_positive("learning_rate", learning_rate)
-        if not (schedule is None or isinstance(schedule, Schedule)):
-            raise InvalidArgument("schedule", "must be a graphlandau.training.Schedule", repr(schedule))
-        self.schedule = schedule
-        self.minibatch = None if minibatch is None else require_integer("minibatch", minibatch, minimum=2)
-        self.initial_tolerance = require_positive("initial_tolerance", initial_tolerance)
-        self.initial_steps = require_integer("initial_steps", initial_steps, minimum=0)
+        self.fit = fit
         self.descent: Descent | None = None
         self.t_start = 0.0
 
@@ -124,10 +91,15 @@ class LearnedTransport(LandauTransport):
         self.model = as_score_model(self.model, problem.d).to(state.v.device, state.v.dtype).eval()
         trainable = any(p.requires_grad for p in self.model.parameters())
         if trainable and not isinstance(self.model, Solvable):
-            self.descent = Descent(self.model, self.learning_rate, self.minibatch, self.generator, self.optimiser)
+            size = self.minibatch_of(state.v.size(0))
+            self.descent = Descent(self.model, self.fit.learning_rate, size, self.generator, self.optimiser)
         if not self.model.pointwise:
             self.require_affordable(state.v.size(0))
             self._require_enough(state.v.size(0))
+
+    def minibatch_of(self, n: int) -> int | None:
+        """Particles per gradient step on ``n`` of them, ``None`` for all."""
+        return self.fit.minibatch
 
     def require_affordable(self, n: int) -> None:
         """A model that couples particles has exact derivatives of a few of them only.
@@ -142,7 +114,7 @@ class LearnedTransport(LandauTransport):
     def _require_enough(self, n: int) -> None:
         """A graph of k neighbours needs more than k particles, in every minibatch."""
         learners = n - (n - 1) // HOLD_OUT - 1 if self.few(n) else n
-        size = learners if self.minibatch is None else min(learners, self.minibatch)
+        size = min(learners, self.minibatch_of(n) or n)
         if self.descent is not None and size < self.model.min_particles:
             needs = f"'minibatch' must leave at least {self.model.min_particles} particles, which the score model needs"
             raise ValueError(f"{needs} (got {size} of {n})")
@@ -150,7 +122,7 @@ class LearnedTransport(LandauTransport):
     def few(self, n: int) -> bool:
         """Whether a part of ``n`` particles judges the training; two at least, for they may be judged by their pair."""
         return (
-            self.hold_out
+            self.fit.hold_out
             and n > HOLD_OUT
             and n < PARTICLES_PER_PARAMETER * sum(p.numel() for p in self.model.parameters())
         )
@@ -165,10 +137,10 @@ class LearnedTransport(LandauTransport):
         if problem.initial.smooth:
             particles = particles_of(state)
             particles.target = problem.score(state.v).to(state.v.dtype)
-            for first in range(0, self.initial_steps, INITIAL_BURST):
-                if distributed.agree(self._relative_error(particles)) <= self.initial_tolerance:
+            for first in range(0, self.fit.initial_steps, INITIAL_BURST):
+                if distributed.agree(self._relative_error(particles)) <= self.fit.initial_tolerance:
                     break
-                steps = min(INITIAL_BURST, self.initial_steps - first)
+                steps = min(INITIAL_BURST, self.fit.initial_steps - first)
                 descent.run(
                     particles,
                     steps,
@@ -178,7 +150,7 @@ class LearnedTransport(LandauTransport):
         else:
             particles, loss = self.objective_of(state)
             learners, judges = self.held_out(particles)
-            bursts = self.initial_steps // INITIAL_BURST
+            bursts = self.fit.initial_steps // INITIAL_BURST
             descent.run_while_better(lambda: descent.run(learners, INITIAL_BURST, loss), bursts, self.judgement(judges))
         return state
 
@@ -202,8 +174,8 @@ class LearnedTransport(LandauTransport):
 
     def follow_schedule(self, descent: Descent, t: float) -> None:
         """Take the learning rate of the schedule at ``t``."""
-        if self.schedule is not None:
-            descent.scale_learning_rate(self.schedule(t - self.t_start))
+        if self.fit.schedule is not None:
+            descent.scale_learning_rate(self.fit.schedule(t - self.t_start))
 
     def held_out(self, particles: Data) -> tuple[Data, Data]:
         """The particles to learn from, and every fifth, to judge by."""

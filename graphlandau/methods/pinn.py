@@ -17,6 +17,7 @@ from graphlandau.base.errors import InvalidArgument
 from graphlandau.base.state import particle_state
 from graphlandau.base.validation import require_one_of
 from graphlandau.methods.method import Scored
+from graphlandau.methods.options import Collisions, Step
 from graphlandau.methods.transport import LandauTransport, model_field
 from graphlandau.nn.flow import FlowMap
 from graphlandau.nn.score import ScoreModel
@@ -57,21 +58,9 @@ class PINN(LandauTransport):
             then, and its networks, ``initial`` and ``base`` are taken instead of those given here.
         initial: Initial condition of the flow map, ``"exact"`` or ``"penalty"``.
         base: What the network of the score adds to, ``"maxwellian"`` or ``"none"`` (as in the paper).
-        iterations: Gradient steps, each with new particles and times.
-        training_particles: Particles per gradient step.
-        collocation_times: Times per gradient step.
-        learning_rate: Of Adam.
-        decay: Of the learning rate over the iterations: ``"cosine"`` to zero, or ``"none"``.
-        score_weight: Weight of the score's loss beside the physics loss.
-        initial_weight: Weight of the initial data, 0 for none.
-        divergence: ``"exact"`` or ``"hutchinson"``.
-        drift_is_target: Whether the drift is a constant to the derivatives of the physics loss; ``False`` as printed.
-        score_moves_flow: Whether the score's loss is differentiated through the flow; ``True`` as printed.
-        save_every: Gradient steps between two checkpoints of the training.
-        integrator: Of ``transport="score"``: ``"euler"`` or ``"midpoint"``.
-        batch_size: Particles per random batch in which drifts are summed; ``None`` sums over all.
-        log_det: ``"exact"`` or ``"none"``; ``"linear"`` for ``transport="score"`` only.
-        backend: Backend of the drift.
+        recipe: How they are trained.
+        step: Integrator, of ``transport="score"``, and log-density; ``log_det="linear"`` for that transport only.
+        collisions: How the drift is summed.
         seed: Seed of the training and the random batches.
 
     Raises:
@@ -91,44 +80,20 @@ class PINN(LandauTransport):
         trained: str | None = None,
         initial: str = "exact",
         base: str = "maxwellian",
-        iterations: int = 5000,
-        training_particles: int = 1000,
-        collocation_times: int = 4,
-        learning_rate: float = 1e-3,
-        decay: str = "cosine",
-        score_weight: float = 1.0,
-        initial_weight: float = 1.0,
-        divergence: str = "exact",
-        drift_is_target: bool = True,
-        score_moves_flow: bool = False,
-        save_every: int = 200,
-        integrator: str = "euler",
-        batch_size: int | None = None,
-        log_det: str = "exact",
-        backend: str = "auto",
+        recipe: Recipe = Recipe(),
+        step: Step = Step(),
+        collisions: Collisions = Collisions(),
         seed: int = 0,
     ) -> None:
-        super().__init__(integrator=integrator, batch_size=batch_size, log_det=log_det, backend=backend, seed=seed)
+        super().__init__(step, collisions, seed)
         self.transport = require_one_of("transport", transport, ("flow", "score"))
-        if transport == "flow" and log_det == "linear":
+        if transport == "flow" and self.log_det == "linear":
             raise InvalidArgument("log_det", "must be 'exact' or 'none' with transport 'flow'", "'linear'")
         self.initial = require_one_of("initial", initial, ("exact", "penalty"))
         self.base = require_one_of("base", base, ("maxwellian", "none"))
-        if self.initial == "penalty" and initial_weight == 0:
+        if self.initial == "penalty" and recipe.initial_weight == 0:
             raise InvalidArgument("initial_weight", "must be positive with initial 'penalty'", "0")
-        self.recipe = Recipe(
-            iterations=iterations,
-            training_particles=training_particles,
-            collocation_times=collocation_times,
-            learning_rate=learning_rate,
-            decay=decay,
-            score_weight=score_weight,
-            initial_weight=initial_weight,
-            divergence=divergence,
-            drift_is_target=drift_is_target,
-            score_moves_flow=score_moves_flow,
-            save_every=save_every,
-        )
+        self.recipe = recipe
         self.trained = None if trained is None else Path(trained)
         self.networks = {"flow": flow, "score": score}
         for name, network in self.networks.items():

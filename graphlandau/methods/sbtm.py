@@ -10,14 +10,14 @@ from torch_geometric.data import Data
 
 from graphlandau import objectives
 from graphlandau.base.errors import InvalidArgument
-from graphlandau.base.validation import require_integer, require_one_of, require_positive
+from graphlandau.base.validation import require_one_of, require_positive
 from graphlandau.diagnostics import covariance
 from graphlandau.methods.learned import LearnedTransport, particles_of
-from graphlandau.nn.pairs import MESH_TOLERANCE
+from graphlandau.methods.options import Collisions, Step
 from graphlandau.nn.score import Solvable
 from graphlandau.nn.score.base import MOST_COUPLED
 from graphlandau.training.descent import Descent
-from graphlandau.training.schedules import Schedule
+from graphlandau.training.options import Fit
 
 __all__ = ["SBTM"]
 
@@ -41,22 +41,11 @@ class SBTM(LearnedTransport):
         score: Score model, or any ``nn.Module`` that maps :math:`(N, d) \to (N, d)`.
         objective: ``"implicit"`` (exact divergence), ``"hutchinson"``, ``"denoising"``, or ``"collision_weighted"``:
             its diffusion matrix is summed over all pairs at every time step, :math:`O(N^2)` unless ``gamma`` is 0.
-        training: ``"fixed"`` or ``"adaptive"``.
-        steps: Gradient steps per time step; per burst if adaptive.
-        max_steps: Cap on the gradient steps per time step if adaptive.
-        hold_out: Whether, where particles are few, a fifth of them judges the training.
-        learning_rate: Of Adam.
-        schedule: Factor on the learning rate by the time since the start, see :mod:`graphlandau.training`.
-        minibatch: Particles per gradient step, drawn without replacement; ``None`` takes all.
         alpha: Noise of ``"denoising"``, in units of the smallest standard deviation of the particles.
         probes: Noise of ``"hutchinson"``, ``"rademacher"`` or ``"gaussian"``.
-        initial_tolerance: Relative squared error at which the initial fit stops.
-        initial_steps: Cap on the gradient steps of the initial fit.
-        integrator: ``"euler"``, or ``"midpoint"`` (exact energy).
-        batch_size: Particles per random batch in which drifts are summed; ``None`` sums over all.
-        log_det: ``"exact"``, ``"linear"`` or ``"none"``, see :class:`~graphlandau.methods.LandauTransport`.
-        backend: Backend of the drift.
-        mesh_tolerance: Relative error of the drift that the backend ``"mesh"`` is made for.
+        fit: How the model is fitted, see :class:`~graphlandau.training.Fit`.
+        step: Integrator, and what becomes of the log-density.
+        collisions: How the drift is summed.
         seed: Seed of minibatches, probes and random batches.
 
     Raises:
@@ -72,45 +61,16 @@ class SBTM(LearnedTransport):
         score: nn.Module,
         *,
         objective: str = "implicit",
-        training: str = "fixed",
-        steps: int = 10,
-        max_steps: int = 500,
-        hold_out: bool = True,
-        learning_rate: float = 5e-4,
-        schedule: Schedule | None = None,
-        minibatch: int | None = 2048,
         alpha: float = 0.4,
         probes: str = "rademacher",
-        initial_tolerance: float = 1e-4,
-        initial_steps: int = 5000,
-        integrator: str = "euler",
-        batch_size: int | None = None,
-        log_det: str = "exact",
-        backend: str = "auto",
-        mesh_tolerance: float = MESH_TOLERANCE,
+        fit: Fit = Fit(),
+        step: Step = Step(),
+        collisions: Collisions = Collisions(),
         seed: int = 0,
     ) -> None:
-        super().__init__(
-            score,
-            hold_out=hold_out,
-            learning_rate=learning_rate,
-            schedule=schedule,
-            minibatch=minibatch,
-            initial_tolerance=initial_tolerance,
-            initial_steps=initial_steps,
-            integrator=integrator,
-            batch_size=batch_size,
-            log_det=log_det,
-            backend=backend,
-            mesh_tolerance=mesh_tolerance,
-            seed=seed,
-        )
+        super().__init__(score, fit, step, collisions, seed)
+        self.fit = fit
         self.objective = require_one_of("objective", objective, OBJECTIVES)
-        self.training = require_one_of("training", training, ("fixed", "adaptive"))
-        self.steps = require_integer("steps", steps, minimum=1)
-        self.max_steps = require_integer("max_steps", max_steps, minimum=1)
-        if training == "adaptive" and self.max_steps < self.steps:
-            raise InvalidArgument("max_steps", f"must be at least steps = {self.steps}", self.max_steps)
         self.alpha = require_positive("alpha", alpha)
         self.probes = require_one_of("probes", probes, ("rademacher", "gaussian"))
 
@@ -121,7 +81,7 @@ class SBTM(LearnedTransport):
             ValueError: If it is asked for them.
         """
         super().require_affordable(n)
-        most = n if self.minibatch is None else min(n, self.minibatch)
+        most = min(n, self.fit.minibatch or n)
         if self.descent is not None and most > MOST_COUPLED and self.objective not in ("hutchinson", "denoising"):
             couples = f"for a score model that couples more than {MOST_COUPLED} particles"
             raise InvalidArgument(
@@ -146,14 +106,14 @@ class SBTM(LearnedTransport):
         self.follow_schedule(descent, state.t)
         particles, loss = self.objective_of(state)
         few = self.few(state.v.size(0))
-        if self.training == "fixed" and not few:
-            descent.run(particles, self.steps, loss, by_rows=self.model.pointwise)
+        if self.fit.training == "fixed" and not few:
+            descent.run(particles, self.fit.steps, loss, by_rows=self.model.pointwise)
             return
         learners, judges = self.held_out(particles) if few else (particles, particles)
-        bursts = 1 if self.training == "fixed" else self.max_steps // self.steps
+        bursts = 1 if self.fit.training == "fixed" else self.fit.max_steps // self.fit.steps
 
         def burst() -> None:
-            descent.run(learners, self.steps, loss, by_rows=self.model.pointwise)
+            descent.run(learners, self.fit.steps, loss, by_rows=self.model.pointwise)
 
         descent.run_while_better(burst, bursts, self.judgement(judges))
         if few:

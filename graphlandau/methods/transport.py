@@ -12,13 +12,14 @@ from torch_geometric.data import Data
 
 from graphlandau.base.errors import InvalidArgument
 from graphlandau.base.state import particle_state
-from graphlandau.base.validation import require_integer, require_one_of, require_positive
 from graphlandau.base.vectors import matvec
 from graphlandau.graphs import RandomBatches
 from graphlandau.integrators.steps import INTEGRATORS, Step
 from graphlandau.methods.method import Facts, Method, Scored
+from graphlandau.methods.options import Collisions
+from graphlandau.methods.options import Step as StepOptions
 from graphlandau.nn.conv import LandauDrift
-from graphlandau.nn.pairs import MESH_TOLERANCE, choose_backend
+from graphlandau.nn.pairs import choose_backend
 from graphlandau.nn.score import ScoreModel
 from graphlandau.objectives import log_determinant
 from graphlandau.problems import Problem
@@ -33,47 +34,36 @@ class LandauTransport(Method[Problem, Scored]):
     :math:`\log f(v_i') = \log f(v_i) - \log|\det \partial v' / \partial v|`.
 
     Args:
-        integrator: ``"euler"``, or ``"midpoint"`` (exact energy).
-        batch_size: Particles per random batch in which drifts are summed; ``None`` sums over all.
-        log_det: ``"exact"`` determinant of the step, ``"linear"`` (its first order in dt, as in the papers),
-            or ``"none"``: no log-density, hence no entropy and KL.
-        backend: Backend of the drift, see :class:`~graphlandau.nn.LandauDrift`.
-        mesh_tolerance: Relative error of the drift that the backend ``"mesh"`` is made for.
+        step: Integrator, and what becomes of the log-density.
+        collisions: How the drift is summed.
         seed: Seed of every random choice of the method.
-
-    Raises:
-        ValueError: If an option is not one of its choices.
     """
 
     solves: ClassVar[Any] = Problem
 
     def __init__(
         self,
-        *,
-        integrator: str = "euler",
-        batch_size: int | None = None,
-        log_det: str = "exact",
-        backend: str = "auto",
-        mesh_tolerance: float = MESH_TOLERANCE,
+        step: StepOptions = StepOptions(),
+        collisions: Collisions = Collisions(),
         seed: int = 0,
     ) -> None:
-        self.integrator = require_one_of("integrator", integrator, tuple(INTEGRATORS))
-        self.log_det = require_one_of("log_det", log_det, ("exact", "linear", "none"))
-        self.backend = backend
-        self.mesh_tolerance = require_positive("mesh_tolerance", mesh_tolerance)
-        self.seed = seed
-        self.batches = (
-            None if batch_size is None else RandomBatches(require_integer("batch_size", batch_size, minimum=2))
-        )
-        self.drift = LandauDrift(0.0 if backend == "moments" else -3.0, backend=backend, tolerance=mesh_tolerance)
+        self.step, self.collisions, self.seed = step, collisions, seed
+        self.log_det = step.log_det
         self.generator = torch.Generator().manual_seed(seed)
+        self._drift: LandauDrift | None = None
+
+    @property
+    def drift(self) -> LandauDrift:
+        """The layer that sums the drift, of the problem that the method is prepared for."""
+        assert self._drift is not None, "prepare() comes first"
+        return self._drift
 
     def facts(self, problem: Problem, particles: int) -> Facts:
         """Backend of the drift, the one used last where it is chosen at every step, and the random batches."""
-        size = None if self.batches is None else self.batches.size
-        backend = self.backend
+        size, backend = self.collisions.batch_size, self.collisions.backend
         if backend == "auto":
-            backend = self.drift.used or choose_backend(problem.gamma, problem.d, size or particles)
+            used = None if self._drift is None else self._drift.used
+            backend = used or choose_backend(problem.gamma, problem.d, size or particles)
         savings = ["a smaller --batch_size"]
         if backend == "mesh":
             savings.append("a larger --mesh_tolerance")
@@ -83,14 +73,11 @@ class LandauTransport(Method[Problem, Scored]):
 
     def prepare(self, state: Data, problem: Problem) -> None:
         """Take the collision kernel of ``problem`` and the device of ``state``."""
-        self.drift = LandauDrift(problem.gamma, problem.strength, backend=self.backend, tolerance=self.mesh_tolerance)
+        self._drift = self.collisions.drift(problem.gamma, problem.strength)
         self.generator = torch.Generator(device=state.v.device).manual_seed(self.seed)
-        if self.batches is not None:
-            if self.batches.size > state.v.size(0):
-                raise InvalidArgument(
-                    "batch_size", f"must be at most the number of particles, {state.v.size(0)}", self.batches.size
-                )
-            self.batches.generator = self.generator
+        size, n = self.collisions.batch_size, state.v.size(0)
+        if size is not None and size > n:
+            raise InvalidArgument("batch_size", f"must be at most the number of particles, {n}", size)
 
     @torch.no_grad()
     def initialise(self, state: Data, problem: Problem) -> Data:
@@ -108,9 +95,11 @@ class LandauTransport(Method[Problem, Scored]):
     def evaluate(self, state: Data, dt: float | None = None) -> Scored:
         """Estimate the score and sum the drift; neither depends on ``dt``."""
         s, jac_s = self.score(state)
-        batch = self.draw_batch(state)
-        drift = self.drift(state.v, s, batch=batch, weight=state.get("weight"))
-        return Scored(s, drift, jac_s, batch)
+        return self.scored(state, s, jac_s, self.draw_batch(state))
+
+    def scored(self, state: Data, s: Tensor, jac_s: Tensor | None, batch: Tensor | None) -> Scored:
+        """The frame of these scores, with the drift that they make inside the blocks of ``batch``."""
+        return Scored(s, self.drift(state.v, s, batch=batch, weight=state.get("weight")), jac_s, batch)
 
     def require_score_field(self) -> None:
         """Refuse what needs :meth:`score_field` if there is none; here, unless a subclass has overridden it.
@@ -134,7 +123,8 @@ class LandauTransport(Method[Problem, Scored]):
 
     def draw_batch(self, state: Data) -> Tensor | None:
         """Blocks inside which the particles move each other, ``None`` for all pairs; drawn after the score."""
-        return None if self.batches is None else self.batches(Data(v=state.v)).batch
+        size = self.collisions.batch_size
+        return None if size is None else RandomBatches(size, self.generator)(Data(v=state.v)).batch
 
     @torch.no_grad()
     def advance(self, state: Data, frame: Scored, dt: float) -> Data:
@@ -154,7 +144,7 @@ class LandauTransport(Method[Problem, Scored]):
                 return frame.drift
             return self.drift(v, frame.s, batch=frame.batch, weight=weight)
 
-        return INTEGRATORS[self.integrator](state.v, field, dt)
+        return INTEGRATORS[self.step.integrator](state.v, field, dt)
 
     def _log_det(self, state: Data, frame: Scored, at: Tensor, dt: float) -> Tensor:
         """Logarithm of the determinant of the step, or its first order in dt."""
@@ -173,7 +163,7 @@ class LandauTransport(Method[Problem, Scored]):
         From :math:`T = \partial_v U` and :math:`S = \partial_s U \, \nabla s` where the drift was evaluated: Euler
         :math:`A = T + S` and ``None`` for :math:`B = 0`; midpoint :math:`A = T / 2 + S`, :math:`B = -T / 2`.
         """
-        if self.integrator == "euler":
+        if self.step.integrator == "euler":
             return by_v + by_s, None
         return 0.5 * by_v + by_s, -0.5 * by_v
 
@@ -197,7 +187,7 @@ class LandauTransport(Method[Problem, Scored]):
 
         def jacobian(x: Tensor) -> Tensor:
             s, jac_s = field(x)
-            if self.integrator == "euler":
+            if self.step.integrator == "euler":
                 return factors(x, s, jac_s)[0]
             with torch.no_grad():
                 after, before = factors(where, s, jac_s)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import asdict
 
 import torch
 from torch import Tensor, nn
@@ -11,8 +12,10 @@ from torch_geometric.data import Data
 from graphlandau.base.errors import InvalidArgument
 from graphlandau.methods.controlled import ControlledTransport
 from graphlandau.methods.kinetic_transport import Forced
+from graphlandau.methods.options import Mesh, Push
 from graphlandau.objectives import ControlObjective
 from graphlandau.problems import KineticProblem
+from graphlandau.training.options import ControlTraining
 
 __all__ = ["VelocityMatching"]
 
@@ -39,20 +42,14 @@ class VelocityMatching(ControlledTransport):
 
     Args:
         control: Both fields, each a copy, or any ``nn.Module`` that maps :math:`(N, d_x), (N, d) \to (N, d)`.
-        log_det: ``"exact"`` or ``"trace"``, in the log-density that is carried.
-        steps: Gradient steps per time step, for a control that is not solved for.
-        initial_steps: Gradient steps at the first time step.
-        warm_start: Whether a time step begins with the fields of the one before.
-        learning_rate: Of Adam.
-        minibatch: Particles per gradient step; ``None`` takes all.
-        order: Order of the B-spline, 0 to 3.
-        cells: Cells in each direction; the problem's unless given.
+        training: How they are fitted, and by which determinant the log-density is carried.
+        mesh: Grid of a field of the particles' own.
         seed: Seed of mini-batches.
 
     Raises:
         ValueError: If an argument is out of range, the problem has no collisions, or not as many dimensions of
             position as of velocity.
-        ArithmeticError: In a run, if a step folds phase space.
+        NotInvertible: In a run, if the map of a step is not.
 
     Reference: arXiv:2603.23901, Eqs. (32)-(34).
     """
@@ -61,29 +58,11 @@ class VelocityMatching(ControlledTransport):
         self,
         control: nn.Module,
         *,
-        log_det: str = "exact",
-        steps: int = 50,
-        initial_steps: int = 1000,
-        warm_start: bool = True,
-        learning_rate: float = 1e-3,
-        minibatch: int | None = 2048,
-        order: int = 1,
-        cells: int | None = None,
+        training: ControlTraining = ControlTraining(),
+        mesh: Mesh = Mesh(),
         seed: int = 0,
     ) -> None:
-        super().__init__(
-            control,
-            log_det=log_det,
-            steps=steps,
-            initial_steps=initial_steps,
-            warm_start=warm_start,
-            learning_rate=learning_rate,
-            minibatch=minibatch,
-            map="drift_kick",
-            order=order,
-            cells=cells,
-            seed=seed,
-        )
+        super().__init__(control, training, Push(**asdict(mesh)), seed)
         self.fit_x = copy.deepcopy(self.fit)
 
     def prepare(self, state: Data, problem: KineticProblem) -> None:

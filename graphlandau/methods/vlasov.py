@@ -18,10 +18,7 @@ class Vlasov(KineticTransport):
     constant along trajectories.
 
     Args:
-        map: Symplectic map: ``"verlet"``, ``"kick_drift"`` or ``"drift_kick"``.
-        order: Order of the B-spline, 0 to 3.
-        cells: Cells in each direction; the problem's unless given.
-        field: ``"poisson"`` or ``"ampere"``.
+        push: Symplectic map and field.
         seed: Not used; every method has one.
 
     Raises:

@@ -7,10 +7,10 @@ from torch import Tensor, nn
 from torch_geometric.data import Data
 
 from graphlandau.base.errors import InvalidArgument
-from graphlandau.base.validation import require_integer, require_positive
 from graphlandau.nn.control import SpanControl, as_control_model
 from graphlandau.objectives import ControlObjective
 from graphlandau.training.descent import Descent
+from graphlandau.training.options import ControlTraining
 
 __all__ = ["ControlFit"]
 
@@ -20,36 +20,16 @@ class ControlFit:
 
     Args:
         control: The field, or any ``nn.Module`` that maps :math:`(N, d_x), (N, d) \\to (N, d)`.
-        steps: Gradient steps per time step.
-        initial_steps: Gradient steps at the first time step.
-        warm_start: Whether a time step begins with the control of the one before.
-        learning_rate: Of Adam.
-        minibatch: Particles per gradient step; ``None`` takes all.
+        training: How many steps, from where, and on how many particles.
 
     Raises:
-        ValueError: If an argument is out of range.
+        ValueError: If ``control`` is no module.
     """
 
-    def __init__(
-        self,
-        control: nn.Module,
-        *,
-        steps: int,
-        initial_steps: int,
-        warm_start: bool,
-        learning_rate: float,
-        minibatch: int | None,
-    ) -> None:
+    def __init__(self, control: nn.Module, training: ControlTraining) -> None:
         if not isinstance(control, nn.Module):
             raise InvalidArgument("control", "must be a torch.nn.Module", type(control).__name__)
-        self.control = control
-        self.steps = require_integer("steps", steps, minimum=1)
-        self.initial_steps = require_integer("initial_steps", initial_steps, minimum=1)
-        if not isinstance(warm_start, bool):
-            raise InvalidArgument("warm_start", "must be true or false", repr(warm_start))
-        self.warm_start = warm_start
-        self.learning_rate = require_positive("learning_rate", learning_rate)
-        self.minibatch = None if minibatch is None else require_integer("minibatch", minibatch, minimum=2)
+        self.control, self.training = control, training
 
     def prepare(self, state: Data, generator: torch.Generator) -> None:
         """Put the control where the particles are, and build its optimiser.
@@ -71,17 +51,18 @@ class ControlFit:
     def _descent(self) -> Descent | None:
         if not self.trained:
             return None
-        return Descent(self.model, self.learning_rate, self.minibatch, self.generator)
+        return Descent(self.model, self.training.learning_rate, self.training.minibatch, self.generator)
 
     def __call__(self, objective: ControlObjective, x: Tensor, v: Tensor, shear: float = 0.0) -> None:
         """Minimise the mean of ``objective`` over the controls at ``(x, v)``."""
-        if not self.warm_start:
+        if not self.training.warm_start:
             self.model.load_state_dict(self.start)
             self.descent = self._descent()
         if isinstance(self.model, SpanControl):
             self.model.solve(objective, x, v, shear)
         elif self.descent is not None:
-            model, steps = self.model, self.steps if self.descent.steps_taken else self.initial_steps
+            model, training = self.model, self.training
+            steps = training.steps if self.descent.steps_taken else training.initial_steps
             particles = Data(x=x, v=v, index=torch.arange(v.size(0), device=v.device))
 
             def loss(some: Data) -> Tensor:

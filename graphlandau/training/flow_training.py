@@ -39,7 +39,7 @@ class TrainingDivergedError(ArithmeticError):
     """A loss or a gradient became infinite or not a number; the last good weights are back in the networks."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Recipe:
     r"""How a flow map and a score are trained together.
 
@@ -51,7 +51,7 @@ class Recipe:
     The terms in brackets are ours: the paper does not say how the initial data are imposed. The first is there where
     the initial density has a pointwise score, the second unless the flow map has its initial condition built in.
 
-    Attributes:
+    Args:
         iterations: Gradient steps; particles and times are drawn anew for each.
         training_particles: Particles :math:`n` per step.
         collocation_times: Times per step, one uniform in each of as many equal parts of the interval.

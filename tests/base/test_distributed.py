@@ -12,7 +12,7 @@ import torch
 
 from graphlandau.base import distributed
 from graphlandau.cli import main as cli
-from graphlandau.methods import Blob
+from graphlandau.methods import Blob, Collisions
 from graphlandau.problems import BKW
 from graphlandau.run.checkpoint import load_checkpoint
 from graphlandau.run.simulation import Simulation
@@ -124,8 +124,8 @@ def test_refuses_more_processes_than_particles_or_blocks(monkeypatch):
         Simulation(BKW(d=2), Blob(), particles=2)
     blocks = r"^'batch_size' must be at most 33, so that each of 3 processes has a block \(got 34\)$"
     with pytest.raises(ValueError, match=blocks):
-        Simulation(BKW(d=2), Blob(batch_size=34), particles=100)
-    assert Simulation(BKW(d=2), Blob(batch_size=33), particles=100).particles == 100
+        Simulation(BKW(d=2), Blob(collisions=Collisions(batch_size=34)), particles=100)
+    assert Simulation(BKW(d=2), Blob(collisions=Collisions(batch_size=33)), particles=100).particles == 100
 
 
 def test_refuses_more_processes_than_gpus(monkeypatch):

@@ -19,6 +19,7 @@ from graphlandau.cli.presets import (
     preset_label,
     preset_names,
 )
+from graphlandau.methods import Collisions, Step
 from graphlandau.problems import KineticProblem
 
 BLOB = ["--problem", "bkw_2d", "--method", "blob"]
@@ -146,7 +147,8 @@ def test_values_left_to_the_problem_are_written():
 
 def test_method_options_need_no_prefix():
     method = composed(*BLOB, "--integrator", "midpoint", "--batch_size", "50", "--log_det", "none").simulation().method
-    assert (method.integrator, method.batches.size, method.log_det) == ("midpoint", 50, "none")
+    assert method.step == Step(integrator="midpoint", log_det="none")
+    assert method.collisions == Collisions(batch_size=50)
 
 
 def test_later_files_win_and_the_command_line_over_all(tmp_path):
@@ -393,7 +395,7 @@ def test_a_schedule_is_written_as_it_is_read(tmp_path):
     (tmp_path / "config.yaml").write_text(first.to_yaml())
     again = composed("--config", str(tmp_path / "config.yaml"))
     assert again.to_yaml() == first.to_yaml()
-    assert again.simulation().method.schedule(3.0) == pytest.approx(0.1)
+    assert again.simulation().method.fit.schedule(3.0) == pytest.approx(0.1)
 
 
 def test_both_kinds_of_neighbourhood_are_refused_in_words():

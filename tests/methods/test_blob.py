@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from graphlandau.base.state import particle_state
-from graphlandau.methods import Blob
+from graphlandau.methods import Blob, Step
 from graphlandau.nn import BlobScore
 from graphlandau.problems import Anisotropic
 
@@ -30,7 +30,7 @@ def relax(method, problem, n, t_end, steps):
 def test_regularised_entropy_falls(integrator):
     """dH_h/dt <= 0 at fixed bandwidth, for any number of particles; energy by midpoint exactly."""
     problem = Anisotropic(2)
-    start, state, entropies = relax(Blob(0.4, integrator=integrator, log_det="none"), problem, 100, 2.0, 20)
+    start, state, entropies = relax(Blob(0.4, step=Step(integrator=integrator, log_det="none")), problem, 100, 2.0, 20)
     falls = torch.tensor(entropies).diff()
     assert float(falls.max()) < 0
     assert float(falls.sum()) < -0.05
@@ -45,7 +45,7 @@ def test_gaussian_relaxes_like_the_exact_covariance(d):
     Statistical error of a rate about sqrt(2 d / N) = 6 %, of a temperature difference that is 1.6 at the start.
     """
     problem = Anisotropic(d)
-    start, state, _ = relax(Blob(0.3, correct=True, log_det="none"), problem, 1200, 1.0, 10)
+    start, state, _ = relax(Blob(0.3, step=Step(log_det="none"), correct=True), problem, 1200, 1.0, 10)
     error = float((covariance(state.v) - problem.covariance(1.0, initial=start)).norm())
     moved = float((covariance(state.v) - start).norm())
     assert moved > 0.3
@@ -56,7 +56,7 @@ def test_correction_matters_for_a_wide_kernel():
     """At h = 0.6, wider than the cold direction, the uncorrected blob relaxes at another rate."""
     problem, errors = Anisotropic(2), []
     for correct in (True, False):
-        start, state, _ = relax(Blob(0.6, correct, log_det="none"), problem, 800, 1.0, 10)
+        start, state, _ = relax(Blob(0.6, correct, step=Step(log_det="none")), problem, 800, 1.0, 10)
         errors.append(float((covariance(state.v) - problem.covariance(1.0, initial=start)).norm()))
     assert errors[0] < 0.5 * errors[1]
 

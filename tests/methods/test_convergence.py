@@ -11,7 +11,7 @@ import torch
 
 from graphlandau.base.state import particle_state
 from graphlandau.diagnostics import covariance, covariance_error
-from graphlandau.methods import SBTM
+from graphlandau.methods import SBTM, Step
 from graphlandau.nn import GaussianScore
 from graphlandau.problems import BKW
 from graphlandau.run.observers.density_errors import ExactTransport
@@ -21,7 +21,7 @@ def final_velocities(problem, n, steps, integrator, seed=0):
     """Particles at ``t_start + 1``, moved by the exact score of the time at which each step starts."""
     v = problem.sample(n, generator=torch.Generator().manual_seed(seed))
     state = particle_state(v, t=problem.t_start)
-    method = ExactTransport(problem, SBTM(GaussianScore(problem.d), integrator=integrator))
+    method = ExactTransport(problem, SBTM(GaussianScore(problem.d), step=Step(integrator=integrator)))
     method.prepare(state, problem)
     for step in range(steps):
         state.t = problem.t_start + step / steps

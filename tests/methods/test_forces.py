@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from kinetic_runs import Drifting, WarmGaussian, run
 
 from graphlandau.fields import Ampere, RippledWell
-from graphlandau.methods import Langevin, Vlasov
+from graphlandau.methods import Langevin, Mesh, Push, Vlasov
 from graphlandau.methods.forces import AmpereForce, ExternalForce, PoissonForce, force_of
 from graphlandau.problems import (
     KineticProblem,
@@ -78,7 +78,7 @@ def test_the_field_of_a_wave_of_charge(kind):
     problem, errors = LandauDamping(k=0.5, amplitude=a), []
     x = problem.initial.x[0].icdf((torch.arange(n, dtype=torch.float64) + 0.5) / n)[:, None]
     for cells in (16, 32):
-        force, field = kind(problem, cells, 1).begin(x)
+        force, field = kind(problem, Mesh(cells=cells)).begin(x)
         errors.append(float((force[:, 0] - a / 0.5 * torch.sin(0.5 * x[:, 0])).abs().max()))
         assert field.shape == (cells, 1)
     assert errors[1] < 0.02 * a / 0.5
@@ -90,7 +90,7 @@ def test_the_field_of_a_wave_of_charge(kind):
 @pytest.mark.parametrize("d", [1, 2, 3])
 @pytest.mark.parametrize("order", [0, 1, 3])
 def test_no_charge_pushes_itself_and_two_push_alike(d, order):
-    force = PoissonForce(Plasma(d), None, order)
+    force = PoissonForce(Plasma(d), Mesh(order=order))
     # Adjoint deposit and gather around an antisymmetric solver; rounding.
     assert float(force.begin(places(1, d))[0].abs().max()) < 1e-13
     pair = force.begin(places(2, d))[0]
@@ -101,7 +101,7 @@ def test_no_charge_pushes_itself_and_two_push_alike(d, order):
 @pytest.mark.parametrize("d", [1, 2])
 def test_amperes_field_follows_any_motion(d):
     problem = Plasma(d)
-    force, x = AmpereForce(problem, None, 1), places(50, d)
+    force, x = AmpereForce(problem, Mesh()), places(50, d)
     _, field = force.begin(x)
     moved = torch.randn(50, d, dtype=torch.float64)  # several cells of 1/4, and across the ends of the box
     after, field = force.follow(x, moved, field, 0.1)
@@ -118,13 +118,13 @@ def test_amperes_field_follows_any_motion(d):
 def test_a_potential_adds_its_force(field):
     hill = RippledWell(amplitude=0.7, wavenumber=math.pi)
     x = places(20)
-    alone, both = (force_of(p, field=field, cells=None, order=1).begin(x)[0] for p in (Plasma(), Plasma(1, hill)))
+    alone, both = (force_of(p, Push(field=field)).begin(x)[0] for p in (Plasma(), Plasma(1, hill)))
     torch.testing.assert_close(both - alone, 0.7 * math.pi * torch.sin(math.pi * x), rtol=0, atol=1e-12)
 
 
 @pytest.mark.parametrize("field", ["poisson", "ampere"])
 def test_the_force_in_the_state_is_that_at_its_positions(field):
-    method = Vlasov(field=field, order=2)
+    method = Vlasov(push=Push(field=field, order=2))
     state = run(Plasma(1, RippledWell(amplitude=0.2, wavenumber=math.pi)), method, particles=200).state
     again, _ = method.force.begin(state["pos"])
     # Poisson's from the very same positions, Ampère's by Gauss's law up to rounding.
@@ -135,10 +135,10 @@ def test_the_force_in_the_state_is_that_at_its_positions(field):
 def test_refuses_grids_that_do_not_fit():
     for cells in (3, 0, 2.5):
         with pytest.raises(ValueError, match="'cells' must be"):
-            run(Plasma(), Vlasov(cells=cells))
+            run(Plasma(), Vlasov(push=Push(cells=cells)))
     with pytest.raises(ValueError, match=r"'cells' must not be given for drifting, which has no field .* \(got 8\)"):
-        run(Drifting(), Langevin(cells=8))
+        run(Drifting(), Langevin(push=Push(cells=8)))
     with pytest.raises(ValueError, match="'order' must be 0, 1, 2 or 3"):
-        Vlasov(order=4)
+        Vlasov(push=Push(order=4))
     with pytest.raises(ValueError, match="'field' must be"):
-        Vlasov(field="maxwell")
+        Vlasov(push=Push(field="maxwell"))

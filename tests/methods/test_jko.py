@@ -10,7 +10,8 @@ import torch
 
 from graphlandau.base.errors import Diverged
 from graphlandau.base.state import particle_state
-from graphlandau.methods import JKO
+from graphlandau.cli.option_groups import closed
+from graphlandau.methods import JKO, Collisions, EpochFit, InnerStep
 from graphlandau.nn import ClosedFormScore, GaussianScore, GNNScore, MLPScore, ResidualScore
 from graphlandau.problems import BKW, Anisotropic, Problem, Truncated
 from graphlandau.run.simulation import Simulation
@@ -53,7 +54,9 @@ def test_entropy_falls_by_at_least_half_the_action(problem, log_det, inner):
     Minimised over the pairs that move the particles. For one explicit step action is -sum w u.U at its start.
     """
     integrator, inner_steps = inner
-    method = JKO(closed_form(problem.d), log_det=log_det, integrator=integrator, inner_steps=inner_steps)
+    method = JKO(
+        closed_form(problem.d), step=InnerStep(log_det=log_det, integrator=integrator, inner_steps=inner_steps)
+    )
     state = begin(method, problem, 120)
     for _ in range(4):
         frame = method.evaluate(state, 0.1)
@@ -71,7 +74,12 @@ def test_entropy_falls_by_at_least_half_the_action(problem, log_det, inner):
 def test_random_batches_dissipate_when_they_are_those_of_the_minimisation(log_det, gamma):
     """Batches of 20 for both: the inequality of the step holds for the blocked sums, too."""
     problem = Anisotropic(2, strength=0.2, gamma=gamma)
-    method = JKO(closed_form(2), log_det=log_det, minibatch=20, batch_size=20)
+    method = JKO(
+        closed_form(2),
+        fit=EpochFit(minibatch=20),
+        step=InnerStep(log_det=log_det),
+        collisions=Collisions(batch_size=20),
+    )
     state = begin(method, problem, 100)
     for _ in range(4):
         used = []
@@ -98,7 +106,7 @@ def test_the_exact_step_dissipates_where_the_linear_one_folds():
     one explicit inner step would multiply it.
     """
     problem, tau = Anisotropic(2, strength=1.0, gamma=0.0), 0.5
-    method = JKO(closed_form(2), log_det="exact", integrator="rk4")
+    method = JKO(closed_form(2), step=InnerStep(log_det="exact", integrator="rk4"))
     state = begin(method, problem, 100)
     entropies, energies = [float(state.log_f.mean())], [float(state.v.square().sum(1).mean())]
     for _ in range(3):
@@ -107,7 +115,7 @@ def test_the_exact_step_dissipates_where_the_linear_one_folds():
         energies.append(float(state.v.square().sum(1).mean()))
     assert all(b < a for a, b in pairwise(entropies))
     assert max(energies) < 1.04 * min(energies)
-    linear = JKO(closed_form(2), log_det="linear")
+    linear = JKO(closed_form(2), step=InnerStep(log_det="linear"))
     with pytest.raises(ArithmeticError, match="not invertible"):
         moved(linear, begin(linear, problem, 100), tau, 1)
 
@@ -115,7 +123,7 @@ def test_the_exact_step_dissipates_where_the_linear_one_folds():
 @PROBLEMS
 @LOG_DETS
 def test_momentum_is_exact_and_energy_gains_what_euler_gains(problem, log_det):
-    method = JKO(closed_form(problem.d), log_det=log_det)
+    method = JKO(closed_form(problem.d), step=InnerStep(log_det=log_det))
     state = begin(method, problem, 100)
     frame = method.evaluate(state, 0.05)
     after = method.advance(state, frame, 0.05)
@@ -129,7 +137,7 @@ def test_more_inner_steps_keep_the_energy_better():
     """K Euler steps gain 1/K of one, RK4 next to nothing."""
     gains = []
     for integrator, inner_steps in (("euler", 1), ("euler", 4), ("rk4", 1)):
-        method = JKO(closed_form(2), integrator=integrator, inner_steps=inner_steps)
+        method = JKO(closed_form(2), step=InnerStep(integrator=integrator, inner_steps=inner_steps))
         state = begin(method, BKW(2), 100)
         after = moved(method, state, 0.1, 1)
         gains.append(abs(float((after.v**2).sum() - (state.v**2).sum())))
@@ -145,7 +153,7 @@ def test_more_inner_steps_keep_the_energy_better():
 def test_log_density_by_either_determinant(problem):
     """Linear: log f' = log f - tau div U, Eq. (23). Exact: by the determinant of I + tau grad U."""
     for log_det, model in (("linear", closed_form), ("exact", closed_form), ("exact", MLPScore)):
-        method = JKO(model(problem.d), log_det=log_det, initial_steps=50)
+        method = JKO(model(problem.d), fit=EpochFit(initial_steps=50), step=InnerStep(log_det=log_det))
         state = begin(method, problem, 60)
         assert torch.allclose(state.log_f, problem.log_prob(state.v))
         frame = method.evaluate(state, 0.1)
@@ -163,7 +171,7 @@ def test_log_density_by_either_determinant(problem):
 @PROBLEMS
 def test_the_score_has_the_moments_of_one_and_moves_as_the_field(problem):
     for model in (closed_form(problem.d), MLPScore(problem.d)):
-        method = JKO(model, initial_steps=5)
+        method = JKO(model, fit=EpochFit(initial_steps=5))
         state = begin(method, problem, 100)
         frame = method.evaluate(state, 0.1)
         assert float(frame.s.mean(0).norm()) < 1e-12
@@ -181,7 +189,7 @@ def test_order_in_tau(log_det, integrator):
     """Self-convergence on the same particles with a field exact in its class: tau = 1/12 to 1/48, slope 1."""
     problem, ends = BKW(2), []
     for steps in (12, 24, 48):
-        method = JKO(closed_form(2), log_det=log_det, integrator=integrator)
+        method = JKO(closed_form(2), step=InnerStep(log_det=log_det, integrator=integrator))
         ends.append(moved(method, begin(method, problem, 40), 1 / steps, steps))
     for key in ("v", "log_f"):
         gaps = [float((a[key] - b[key]).norm()) for a, b in pairwise(ends)]
@@ -192,7 +200,7 @@ def test_order_in_tau(log_det, integrator):
 def test_order_in_tau_with_coulomb_collisions(log_det):
     problem, ends = Anisotropic(2, strength=0.2, gamma=-3.0), []
     for steps in (8, 16, 32):
-        method = JKO(closed_form(2), log_det=log_det)
+        method = JKO(closed_form(2), step=InnerStep(log_det=log_det))
         ends.append(moved(method, begin(method, problem, 40), 0.05 / steps, steps))
     gaps = [float((a.v - b.v).norm()) for a, b in pairwise(ends)]
     assert math.log2(gaps[0] / gaps[1]) == pytest.approx(1.0, abs=0.15)
@@ -202,7 +210,7 @@ def test_order_in_tau_with_coulomb_collisions(log_det):
 def test_follows_the_exact_solution(log_det):
     """BKW from t = 0 to 1: a relative Fisher divergence below 5 %, the covariance of the sample to 1 %."""
     problem = BKW(2)
-    method = JKO(ClosedFormScore(2), log_det=log_det, minibatch=500)
+    method = JKO(ClosedFormScore(2), fit=EpochFit(minibatch=500), step=InnerStep(log_det=log_det))
     state = begin(method, problem, 2000, dtype=torch.float32)
     state = moved(method, state, 0.1, 10)
     state.t = 1.0
@@ -219,7 +227,9 @@ def test_a_network_finds_the_score_by_the_pair_loss_alone(log_det):
     problem = Anisotropic(2, strength=0.05, gamma=-3.0)
     torch.manual_seed(0)
     method = JKO(
-        MLPScore(2), log_det=log_det, epochs=20, minibatch=200, learning_rate=5e-3, hold_out=False, initial_steps=0
+        MLPScore(2),
+        fit=EpochFit(epochs=20, minibatch=200, learning_rate=5e-3, hold_out=False, initial_steps=0),
+        step=InnerStep(log_det=log_det),
     )
     state = begin(method, problem, 2000, dtype=torch.float32)
     exact = problem.score(state.v)
@@ -229,7 +239,7 @@ def test_a_network_finds_the_score_by_the_pair_loss_alone(log_det):
 
 
 def test_epochs_see_every_particle_once_and_count():
-    method = JKO(MLPScore(2), epochs=2, minibatch=30, hold_out=False, initial_steps=0)
+    method = JKO(MLPScore(2), fit=EpochFit(epochs=2, minibatch=30, hold_out=False, initial_steps=0))
     state = begin(method, BKW(2), 100, dtype=torch.float32)
     seen = []
     loss = method.action.forward
@@ -247,7 +257,7 @@ def test_a_few_particles_are_not_learned_by_heart():
     speeds = {}
     for hold_out in (True, False):
         torch.manual_seed(0)
-        method = JKO(ResidualScore(2), learning_rate=5e-3, epochs=50, hold_out=hold_out)
+        method = JKO(ResidualScore(2), fit=EpochFit(learning_rate=5e-3, epochs=50, hold_out=hold_out))
         state = begin(method, problem, 50, dtype=torch.float32)
         for _ in range(5):
             frame = method.evaluate(state, 0.01)
@@ -259,7 +269,7 @@ def test_a_few_particles_are_not_learned_by_heart():
 
 def test_schedule_follows_the_time_since_the_start():
     problem = BKW(2, t_start=1.0)
-    method = JKO(MLPScore(2), learning_rate=1e-3, schedule=StepDecay([0.5], 0.1), initial_steps=0)
+    method = JKO(MLPScore(2), fit=EpochFit(learning_rate=1e-3, schedule=StepDecay([0.5], 0.1), initial_steps=0))
     state = begin(method, problem, 50, dtype=torch.float32)
     rates = []
     for t in (1.0, 1.5, 1.6):
@@ -271,7 +281,7 @@ def test_schedule_follows_the_time_since_the_start():
 
 def test_random_batches_move_the_particles():
     """Momentum in every block; the field is that of all particles."""
-    method = JKO(closed_form(2), batch_size=20, log_det="exact")
+    method = JKO(closed_form(2), step=InnerStep(log_det="exact"), collisions=Collisions(batch_size=20))
     state = begin(method, BKW(2), 100)
     frame = method.evaluate(state, 0.05)
     after = method.advance(state, frame, 0.05)
@@ -288,7 +298,7 @@ def test_where_the_initial_score_is_unknown_the_pair_loss_finds_it():
     """A Gaussian without its core: no pointwise score says so, and the drift of -v would be zero."""
     torch.manual_seed(0)
     problem = Truncated()
-    method = JKO(ResidualScore(2), learning_rate=3e-3, initial_steps=300, minibatch=500)
+    method = JKO(ResidualScore(2), fit=EpochFit(learning_rate=3e-3, initial_steps=300, minibatch=500))
     state = begin(method, problem, 2000, dtype=torch.float32)
     s = method.model(state.v)
     radial = (s * state.v).sum(1) / state.v.norm(dim=1)
@@ -304,14 +314,16 @@ def test_where_the_initial_score_is_unknown_the_pair_loss_finds_it():
 def test_coupled_models_have_an_unbiased_loss(monkeypatch):
     """Above 512 particles one probe per particle estimates the Jacobian: the mean loss is that of the exact one."""
     torch.manual_seed(0)
-    method = JKO(GNNScore(2, k=4, width=8, depth=1), log_det="none", minibatch=40, initial_steps=0)
+    method = JKO(
+        GNNScore(2, k=4, width=8, depth=1), fit=EpochFit(minibatch=40, initial_steps=0), step=InnerStep(log_det="none")
+    )
     state = begin(method, BKW(2), 40, dtype=torch.float32)
     for parameter in method.model.parameters():
         torch.nn.init.normal_(parameter, std=0.3)
-    exact = float(method._loss(method.model.value_and_jacobian, state.v, None).detach())
+    exact = float(method._loss(method.model.value_and_jacobian, state.v, None, None).detach())
     monkeypatch.setattr("graphlandau.methods.jko.MOST_COUPLED", 10)
     field = method._field(state.v)
-    found = [float(method._loss(field, state.v, None).detach()) for _ in range(100)]
+    found = [float(method._loss(field, state.v, None, None).detach()) for _ in range(100)]
     mean, error = torch.tensor(found).mean(), torch.tensor(found).std() / 10
     assert float(error) < 0.2 * abs(exact)
     assert abs(float(mean) - exact) < 4 * float(error)
@@ -324,7 +336,12 @@ def test_refuses_exact_derivatives_of_many_coupled_particles():
         ({"log_det": "none", "inner_steps": 2}, "inner_steps"),
     ):
         with pytest.raises(ValueError, match=f"'{name}' must be .* couples more than 512"):
-            begin(JKO(GNNScore(2, k=4), initial_steps=0, **options), BKW(2), 600, dtype=torch.float32)
+            begin(
+                JKO(GNNScore(2, k=4), fit=EpochFit(initial_steps=0), step=InnerStep(**options)),
+                BKW(2),
+                600,
+                dtype=torch.float32,
+            )
 
 
 # Steps that fold
@@ -334,7 +351,7 @@ def test_refuses_exact_derivatives_of_many_coupled_particles():
 def test_a_step_that_folds_is_refused_and_says_which_would_have_passed(log_det):
     """The named dt passes with the same field, one beyond it does not."""
     problem = Anisotropic(2, strength=1.0, gamma=-3.0)
-    method = JKO(closed_form(2), log_det="linear")
+    method = JKO(closed_form(2), step=InnerStep(log_det="linear"))
     state = begin(method, problem, 100)
     frame = method.evaluate(state, 50.0)
     with pytest.raises(
@@ -351,7 +368,7 @@ def test_a_step_that_folds_is_refused_and_says_which_would_have_passed(log_det):
 @pytest.mark.parametrize(("integrator", "inner_steps"), [("euler", 3), ("rk4", 1)])
 def test_with_inner_steps_too_the_step_that_is_named_passes(integrator, inner_steps):
     problem = Anisotropic(2, strength=1.0, gamma=-3.0)
-    method = JKO(closed_form(2), integrator=integrator, inner_steps=inner_steps)
+    method = JKO(closed_form(2), step=InnerStep(integrator=integrator, inner_steps=inner_steps))
     state = begin(method, problem, 60)
     frame = method.evaluate(state, 0.01)  # the field of a small step, taken too far
     with pytest.raises(ArithmeticError, match="not invertible") as caught:
@@ -363,7 +380,7 @@ def test_with_inner_steps_too_the_step_that_is_named_passes(integrator, inner_st
 
 def test_a_step_beyond_all_bounds_is_minimised_all_the_same():
     """Trial fields overflow in four stages of dt = 30; no motion does not, and the minimum is below it."""
-    method = JKO(closed_form(2), log_det="exact", integrator="rk4")
+    method = JKO(closed_form(2), step=InnerStep(log_det="exact", integrator="rk4"))
     state = begin(method, BKW(2), 100)
     frame = method.evaluate(state, 30.0)
     after = method.advance(state, frame, 30.0)
@@ -380,7 +397,7 @@ def test_infinite_maps_are_no_fold_and_no_crash():
 
 def test_a_handful_of_particles_is_trained_without_a_judge():
     """Of five a fifth would be one, and one makes no pair."""
-    method = JKO(ResidualScore(2), initial_steps=5, epochs=1)
+    method = JKO(ResidualScore(2), fit=EpochFit(initial_steps=5, epochs=1))
     for n in (4, 5, 6):
         state = begin(method, BKW(2), n, dtype=torch.float32)
         assert bool(method.evaluate(state, 0.01).s.isfinite().all())
@@ -409,7 +426,12 @@ def test_state_dict_continues_to_the_same_bits(network, log_det):
     def fresh():
         torch.manual_seed(0)
         model = MLPScore(2, width=8) if network else ClosedFormScore(2)
-        return JKO(model, log_det=log_det, minibatch=50, batch_size=40, epochs=2, initial_steps=5)
+        return JKO(
+            model,
+            fit=EpochFit(minibatch=50, epochs=2, initial_steps=5),
+            step=InnerStep(log_det=log_det),
+            collisions=Collisions(batch_size=40),
+        )
 
     method = fresh()
     state = moved(method, begin(method, BKW(2), 200, dtype=torch.float32), 0.05, 3)
@@ -442,17 +464,17 @@ def test_state_dict_continues_to_the_same_bits(network, log_det):
 )
 def test_refuses_options(options, message):
     with pytest.raises(ValueError, match=message):
-        JKO(closed_form(2), **options)
+        JKO(closed_form(2), **closed(JKO, options))
 
 
 @pytest.mark.parametrize("name", ["minibatch", "batch_size"])
 def test_refuses_batches_larger_than_the_plasma(name):
     """Named, not clamped in silence; unless nothing was asked for: then all particles are one batch."""
     with pytest.raises(ValueError, match=rf"'{name}' must be at most the number of particles, 50 \(got 51\)"):
-        begin(JKO(closed_form(2), **{name: 51}), BKW(2), 50)
+        begin(JKO(closed_form(2), **closed(JKO, {name: 51})), BKW(2), 50)
     method = JKO(closed_form(2))
     begin(method, BKW(2), 50)
-    assert method.minibatch == 50
+    assert method.minibatch_of(50) == 50
 
 
 @pytest.mark.parametrize("tau", [0.0, -0.1, float("nan"), None])
@@ -469,4 +491,4 @@ def test_refuses_to_minimise_over_nothing():
     state = begin(method, BKW(2), 50)
     assert torch.allclose(method.evaluate(state, 0.1).s, method.model(state.v), rtol=1e-12)
     with pytest.raises(ValueError, match=r"'score' must be a closed form or have parameters .* \(got GaussianScore\)"):
-        begin(JKO(GaussianScore(2), log_det="exact"), BKW(2), 50)
+        begin(JKO(GaussianScore(2), step=InnerStep(log_det="exact")), BKW(2), 50)

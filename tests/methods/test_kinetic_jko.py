@@ -25,7 +25,8 @@ from kinetic_runs import (
 from scipy.special import i0, i1
 
 from graphlandau.base.errors import Diverged
-from graphlandau.methods import KineticJKO, KineticSBTM
+from graphlandau.cli.option_groups import closed
+from graphlandau.methods import ControlTraining, KineticJKO, KineticSBTM
 from graphlandau.problems import VFPDoubleWell, VFPPeriodic, VPFPBeams
 
 pytestmark = pytest.mark.usefixtures("small_and_quick")
@@ -45,7 +46,9 @@ def test_drift_and_moments_converge_to_the_exact_solution_in_first_order(form):
     # Affine maps of particles with the exact moments: no sampling error, whatever their number.
     problem, drifts, moments = ExactMoments(), [], []
     for dt in (0.05, 0.025):
-        result = run(problem, KineticJKO(affine(problem), **FORMS[form]), particles=20, dt=dt, t_end=2.0)
+        result = run(
+            problem, KineticJKO(affine(problem), **closed(KineticJKO, FORMS[form])), particles=20, dt=dt, t_end=2.0
+        )
         drifts.append(drift_error(result))
         mean, covariance = mean_and_covariance(result.state)
         exact = problem.density(2.0)
@@ -60,7 +63,7 @@ def test_the_drift_error_adds_up_over_independent_directions(form):
     errors = []
     for d in (1, 3):
         problem = ExactMoments(d)
-        method = KineticJKO(affine(problem), **FORMS[form])
+        method = KineticJKO(affine(problem), **closed(KineticJKO, FORMS[form]))
         errors.append(drift_error(run(problem, method, particles=20, dt=0.1, t_end=1.0)))
     # Squares add up. Solves end at eight digits of the weights.
     assert errors[1] == pytest.approx(math.sqrt(3) * errors[0], rel=1e-6)
@@ -96,7 +99,7 @@ def test_a_split_step_of_a_gaussian_is_the_closed_form(d):
 @pytest.mark.parametrize("d", [1, 2])
 def test_the_log_density_is_that_of_the_gaussian_pushed_forward(options, d):
     problem = WarmGaussian(d=d)
-    state = run(problem, KineticJKO(affine(problem), **options), particles=40).state
+    state = run(problem, KineticJKO(affine(problem), **closed(KineticJKO, options)), particles=40).state
     # Every map is affine, so the density is normal, with the moments of the particles. Rounding of ten steps.
     torch.testing.assert_close(state.log_f, log_normal(state), rtol=0, atol=1e-12)
 
@@ -104,7 +107,9 @@ def test_the_log_density_is_that_of_the_gaussian_pushed_forward(options, d):
 def test_the_trace_makes_the_log_density_too_low_in_first_order():
     problem, gaps = WarmGaussian(), []
     for dt in (0.1, 0.05):
-        state = run(problem, KineticJKO(affine(problem), log_det="trace"), particles=40, dt=dt).state
+        state = run(
+            problem, KineticJKO(affine(problem), training=ControlTraining(log_det="trace")), particles=40, dt=dt
+        ).state
         gap = state.log_f - log_normal(state)
         assert bool((gap < 0).all())
         gaps.append(float(gap.mean()))
@@ -115,7 +120,9 @@ def test_the_trace_makes_the_log_density_too_low_in_first_order():
 def test_the_trace_makes_the_distance_from_equilibrium_negative():
     problem, kl = WarmGaussian(), {}
     for log_det in ("exact", "trace"):
-        result = run(problem, KineticJKO(affine(problem), log_det=log_det), particles=40, t_end=10.0)
+        result = run(
+            problem, KineticJKO(affine(problem), training=ControlTraining(log_det=log_det)), particles=40, t_end=10.0
+        )
         mean, covariance = mean_and_covariance(result.state)
         ratio = covariance / torch.tensor([0.35, 0.7], dtype=torch.float64)[:, None]
         shift = float((mean.square() / torch.tensor([0.35, 0.7], dtype=torch.float64)).sum())
@@ -132,7 +139,7 @@ def test_the_trace_makes_the_distance_from_equilibrium_negative():
 @pytest.mark.parametrize("problem", [VFPPeriodic(), VFPDoubleWell(d=2)], ids=["periodic", "2d"])
 def test_the_log_density_changes_by_the_determinant_of_the_whole_step(problem, form):
     # A control remembers its last solve, so each run has one of its own; that of the last step stays in the method.
-    methods = [KineticJKO(features(problem, 6, 0.1), **FORMS[form]) for _ in range(2)]
+    methods = [KineticJKO(features(problem, 6, 0.1), **closed(KineticJKO, FORMS[form])) for _ in range(2)]
     start, end = (
         run(problem, method, particles=60, dt=0.1, t_end=t).state for method, t in zip(methods, (0.1, 0.2), strict=True)
     )
@@ -170,7 +177,7 @@ def test_the_log_density_changes_by_the_determinant_of_the_whole_step(problem, f
     problem=st.sampled_from([ExactMoments(), VFPDoubleWell(), VFPPeriodic(), VFPDoubleWell(d=2)]),
 )
 def test_the_free_energy_falls_in_every_collision_step(seed, n, dt, form, control, problem):
-    method = KineticJKO(control(problem), **FORMS[form])
+    method = KineticJKO(control(problem), **closed(KineticJKO, FORMS[form]))
     rows = run(problem, method, particles=n, dt=dt, t_end=3 * dt, seed=seed).metrics
     for before, after in pairwise(rows):
         collisions, map_energy = after["collision_free_energy_change"], after["map_energy_change"]
@@ -236,7 +243,9 @@ def test_the_periodic_problem_ends_in_its_stationary_density():
 
 def test_the_minimum_of_the_trace_version_is_score_matching_with_implicit_drag():
     problem, dt = WarmGaussian(), 0.1
-    implicit = run(problem, KineticJKO(affine(problem), log_det="trace"), particles=30, dt=dt, t_end=dt).state
+    implicit = run(
+        problem, KineticJKO(affine(problem), training=ControlTraining(log_det="trace")), particles=30, dt=dt, t_end=dt
+    ).state
     explicit = run(problem, KineticSBTM(affine(problem)), particles=30, dt=dt, t_end=dt).state
     # One linear solve each.
     expected = explicit.control / (1 + problem.epsilon * dt)
@@ -255,7 +264,7 @@ def test_a_step_that_folds_stops_and_names_a_time_step_that_passes():
     problem = VFPDoubleWell()
 
     def attempt(dt):
-        method = KineticJKO(Frozen(-4.0), log_det="trace", map="drift_kick")
+        method = KineticJKO(Frozen(-4.0), training=ControlTraining(log_det="trace"), map="drift_kick")
         return run(problem, method, particles=200, dt=dt, t_end=dt)
 
     # u_v = -4 / cosh^2 v >= -4: singular at dt = 1/4 for a particle at rest, and first for the slowest.
@@ -278,4 +287,4 @@ def test_refuses_what_it_is_not_for():
         run(none, KineticJKO(affine(none)))
     for option, value in (("form", "both"), ("log_det", "none"), ("map", "leapfrog"), ("steps", 0), ("minibatch", 1)):
         with pytest.raises(ValueError, match=f"'{option}' must be"):
-            KineticJKO(affine(free), **{option: value})
+            KineticJKO(affine(free), **closed(KineticJKO, {option: value}))

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from graphlandau.base.state import particle_state
-from graphlandau.methods import JKO, SBTM, Blob, KineticJKO, Langevin, Vlasov
+from graphlandau.methods import JKO, SBTM, Blob, Collisions, KineticJKO, Langevin, Vlasov
 from graphlandau.methods.method import Facts, Frame, Scored
 from graphlandau.nn import AffineControl, PhaseEmbedding
 from graphlandau.nn.score import ClosedFormScore, MLPScore
@@ -37,7 +37,7 @@ def test_models_are_named():
     ],
 )
 def test_the_backend_is_known_before_the_run(gamma, options, particles, backend):
-    facts = Blob(**options).facts(Anisotropic(d=3, gamma=gamma), particles)
+    facts = Blob(collisions=Collisions(**options)).facts(Anisotropic(d=3, gamma=gamma), particles)
     assert facts.backend == backend
     assert facts.batch_size == options.get("batch_size")
 
@@ -54,7 +54,10 @@ def test_the_backend_is_the_one_that_was_used():
 def test_what_would_need_less_memory_depends_on_what_there_is():
     coulomb, maxwell = Anisotropic(d=3, gamma=-3.0), Anisotropic(d=3, gamma=0.0)
     assert Blob().facts(coulomb, 100).savings == ("a smaller --batch_size", "--backend mesh")
-    assert Blob(backend="mesh").facts(coulomb, 100).savings == ("a smaller --batch_size", "a larger --mesh_tolerance")
+    assert Blob(collisions=Collisions(backend="mesh")).facts(coulomb, 100).savings == (
+        "a smaller --batch_size",
+        "a larger --mesh_tolerance",
+    )
     assert Blob().facts(maxwell, 100).savings == ("a smaller --batch_size",)
 
 

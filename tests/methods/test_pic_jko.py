@@ -12,7 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from kinetic_runs import affine, features, phase, run
 
-from graphlandau.methods import PICJKO, Vlasov
+from graphlandau.cli.option_groups import closed
+from graphlandau.methods import PICJKO, ControlTraining, Push, Vlasov
 from graphlandau.nn.conv import Gather
 from graphlandau.problems import LandauDamping, VFPGaussian, VPFPBeams
 
@@ -40,7 +41,7 @@ def test_velocities_across_the_field_relax_alone():
 @pytest.mark.parametrize("d", [1, 2])
 def test_the_log_density_changes_by_the_determinant_of_the_whole_step(options, d):
     problem, dt = VPFPBeams(d=d, epsilon=2.0, cells=8), 0.1
-    methods = [PICJKO(features(problem, 6, 0.1), order=3, **options) for _ in range(2)]
+    methods = [PICJKO(features(problem, 6, 0.1), **closed(PICJKO, {"order": 3} | options)) for _ in range(2)]
     start, end = (
         run(problem, method, particles=80, dt=dt, t_end=t).state for method, t in zip(methods, (0.1, 0.2), strict=True)
     )
@@ -79,7 +80,12 @@ def test_the_printed_determinant_differs_in_second_order_per_step():
         ends = [
             run(
                 problem,
-                PICJKO(affine(problem), control_at="old", map="drift_kick", log_det=log_det),
+                PICJKO(
+                    affine(problem),
+                    training=ControlTraining(log_det=log_det),
+                    push=Push(map="drift_kick"),
+                    control_at="old",
+                ),
                 particles=60,
                 dt=dt,
                 t_end=dt,
@@ -103,7 +109,9 @@ def test_the_printed_determinant_differs_in_second_order_per_step():
 )
 def test_the_free_energy_falls_in_every_collision_step(seed, n, dt, epsilon, d, control, options):
     problem = VPFPBeams(d=d, epsilon=epsilon, cells=8, loading="random")
-    rows = run(problem, PICJKO(control(problem), **options), particles=n, dt=dt, t_end=2 * dt, seed=seed).metrics
+    rows = run(
+        problem, PICJKO(control(problem), **closed(PICJKO, options)), particles=n, dt=dt, t_end=2 * dt, seed=seed
+    ).metrics
     for before, after in pairwise(rows):
         collisions, map_energy = after["collision_free_energy_change"], after["map_energy_change"]
         scale = problem.mass + abs(after["free_energy"]) + after["energy"]
@@ -190,10 +198,10 @@ def test_refuses_what_it_is_not_for():
         run(none, PICJKO(affine(none)), particles=20)
 
 
-def test_a_step_that_folds_in_a_gap_says_so_once(caplog):
+def test_a_step_that_is_not_invertible_in_a_gap_says_so_once(caplog):
     """Two beams at +-1.5 and a long step: where no particle is, between them, v'(v) turns back."""
     problem = VPFPBeams(epsilon=10.0)
     with caplog.at_level("WARNING", logger="graphlandau"):
         run(problem, PICJKO(features(problem)), particles=400, dt=0.1, t_end=0.2)
-    (warning,) = [record.getMessage() for record in caplog.records if "folds between" in record.getMessage()]
+    (warning,) = [record.getMessage() for record in caplog.records if "not invertible between" in record.getMessage()]
     assert "would have passed" in warning

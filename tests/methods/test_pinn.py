@@ -12,7 +12,8 @@ import torch
 from torch import nn
 
 from graphlandau.base.errors import Diverged
-from graphlandau.methods import PINN, TrainedFlow, Training, TrainingDivergedError
+from graphlandau.cli.option_groups import closed
+from graphlandau.methods import PINN, Recipe, TrainedFlow, Training, TrainingDivergedError
 from graphlandau.nn import GNNScore, LandauDrift, MLPScore, TimeField, TimeMLP
 from graphlandau.problems import BKW, Anisotropic, Gaussian, Problem, Truncated
 from graphlandau.run.checkpoint import load_checkpoint
@@ -36,7 +37,7 @@ def network(seed=1, d=2):
 def pinn(score=None, flow=None, **options):
     networks = (x if x is not None else network(seed) for x, seed in ((score, 1), (flow, 2)))
     score, flow = (x.double() for x in networks)
-    return PINN(score, flow, **RECIPE | options)
+    return PINN(score, flow, **closed(PINN, RECIPE | options))
 
 
 def run(method, folder=None, problem=None, **options):
@@ -391,7 +392,7 @@ def test_refuses_a_file_that_is_no_trained_pair(tmp_path):
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_a_training_that_diverges_says_so(tmp_path, dtype):
     """Once, with the iteration and what helps; the checkpoint of the training stays."""
-    method = PINN(network(1), network(2), **RECIPE | {"learning_rate": 1e30, "save_every": 1})
+    method = PINN(network(1), network(2), recipe=Recipe(**RECIPE | {"learning_rate": 1e30, "save_every": 1}))
     folder = RunFolder.create(tmp_path / "a", "")
     with pytest.raises(Diverged, match=r"training diverged at iteration \d of 25 .*learning_rate") as caught:
         run(method, folder, dtype=dtype).run()
@@ -443,7 +444,7 @@ def test_a_map_without_weights_needs_no_training_of_its_own():
         def forward(self, v, t):
             return torch.zeros_like(v) + 0 * t[..., None]
 
-    result = run(PINN(network(1).double(), Still(), **RECIPE)).run()
+    result = run(PINN(network(1).double(), Still(), recipe=Recipe(**RECIPE))).run()
     assert torch.equal(result.state.v, BKW(2).sample(40, generator=torch.Generator().manual_seed(0)))
 
 
@@ -463,7 +464,7 @@ class Coupled(nn.Module):
     ],
 )
 def test_refuses_networks_that_are_no_fields(networks, message):
-    method = PINN(**{"score": network(), "flow": network()} | networks, **RECIPE)
+    method = PINN(**{"score": network(), "flow": network()} | networks, recipe=Recipe(**RECIPE))
     with pytest.raises(ValueError, match=message) as caught:
         run(method, dtype=torch.float32).run()
     assert "\n" not in str(caught.value)
@@ -488,7 +489,7 @@ def test_refuses_networks_that_are_no_fields(networks, message):
 )
 def test_refuses_options(options, message):
     with pytest.raises(ValueError, match=message):
-        PINN(**{"score": network(), "flow": network()} | RECIPE | options)
+        PINN(**{"score": network(), "flow": network()} | closed(PINN, RECIPE | options))
 
 
 def test_errors_start_from_the_particles_and_not_from_where_the_map_puts_them():

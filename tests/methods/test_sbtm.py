@@ -8,7 +8,8 @@ from torch import nn
 from torch_geometric.nn import EdgeConv
 
 from graphlandau.base.state import particle_state
-from graphlandau.methods import SBTM
+from graphlandau.cli.option_groups import closed
+from graphlandau.methods import SBTM, Collisions, Fit, Step
 from graphlandau.nn import ClosedFormScore, GaussianScore, GNNScore, MLPScore, ResidualScore, ScoreModel
 from graphlandau.objectives import implicit
 from graphlandau.problems import BKW, Anisotropic, Truncated
@@ -41,7 +42,7 @@ def test_exact_score_reproduces_bkw(integrator):
     """Covariance I, <|v|^4> = 8 (1 - (1-K)^2) and log f of the exact solution, within the noise of 8000 particles."""
     problem, n, steps = BKW(2), 8000, 25
     model = ExactScore(problem)
-    method = SBTM(model, integrator=integrator, log_det="exact")
+    method = SBTM(model, step=Step(integrator=integrator, log_det="exact"))
     state = method.initialise(start(problem, n), problem)
     initial = state.v
     for _ in range(steps):
@@ -66,7 +67,7 @@ def test_exact_score_reproduces_bkw(integrator):
 def test_initial_relaxation_rate_of_a_gaussian():
     """d Sigma/dt = -4 d C (Sigma - Sigma_inf) at t = 0, where the Gaussian score is exact; 20,000 particles."""
     problem = Anisotropic(3)
-    method = SBTM(GaussianScore(3), log_det="none")
+    method = SBTM(GaussianScore(3), step=Step(log_det="none"))
     state = method.initialise(start(problem, 20_000), problem)
     sigma = torch.cov(state.v.T)
     moved = torch.cov(advance(method, state, 1e-3, 1).v.T)
@@ -81,7 +82,7 @@ def test_initial_relaxation_rate_of_a_gaussian():
 def test_covariance_converges_to_the_exact_evolution(dt):
     """Gaussian score, to t = 4: what is left is the noise of 2000 particles and O(dt)."""
     problem = Anisotropic(3)
-    method = SBTM(GaussianScore(3), integrator="midpoint", log_det="none")
+    method = SBTM(GaussianScore(3), step=Step(integrator="midpoint", log_det="none"))
     state = method.initialise(start(problem, 2000), problem)
     sigma = torch.cov(state.v.T)
     state = advance(method, state, dt, round(4 / dt))
@@ -94,11 +95,11 @@ def test_covariance_converges_to_the_exact_evolution(dt):
 def test_initial_fit_reaches_its_tolerance_or_its_cap(model):
     """Relative error of the start, and no more steps than asked for."""
     problem, net = Anisotropic(2), model(2)
-    method = SBTM(net, initial_tolerance=1e-2, initial_steps=2000, learning_rate=5e-3, minibatch=None)
+    method = SBTM(net, fit=Fit(initial_tolerance=1e-2, initial_steps=2000, learning_rate=5e-3, minibatch=None))
     state = method.initialise(start(problem, 300), problem)
     s, target = net(state.v), problem.score(state.v)
     assert float(((s - target) ** 2).sum() / (target**2).sum()) < 2e-2
-    capped = SBTM(model(2), initial_tolerance=1e-12, initial_steps=3)
+    capped = SBTM(model(2), fit=Fit(initial_tolerance=1e-12, initial_steps=3))
     capped.initialise(start(problem, 300), problem)
     assert capped.record() == {"gradient_steps": 3}
 
@@ -109,7 +110,13 @@ def test_training_follows_the_plasma(objective):
     problem = BKW(2)
     torch.manual_seed(0)
     net = ResidualScore(2)
-    method = SBTM(net, objective=objective, steps=20, learning_rate=3e-3, initial_steps=400, log_det="none", alpha=0.2)
+    method = SBTM(
+        net,
+        fit=Fit(steps=20, learning_rate=3e-3, initial_steps=400),
+        step=Step(log_det="none"),
+        objective=objective,
+        alpha=0.2,
+    )
     state = method.initialise(start(problem, 800), problem)
     state = advance(method, state, 0.1, 10)
     method.evaluate(state)
@@ -122,16 +129,25 @@ def test_training_follows_the_plasma(objective):
 
 
 SAVED = {
-    "mlp": lambda: SBTM(MLPScore(2), objective="hutchinson", minibatch=32, batch_size=8, steps=2, initial_steps=5),
-    "residual": lambda: SBTM(ResidualScore(2), objective="denoising", minibatch=32, steps=2, initial_steps=5),
-    "implicit": lambda: SBTM(ResidualScore(2), minibatch=None, integrator="midpoint", steps=2, initial_steps=5),
-    "adaptive": lambda: SBTM(
-        MLPScore(2), training="adaptive", steps=2, initial_steps=5, schedule=ExponentialDecay(0.1)
+    "mlp": lambda: SBTM(
+        MLPScore(2),
+        fit=Fit(minibatch=32, steps=2, initial_steps=5),
+        collisions=Collisions(batch_size=8),
+        objective="hutchinson",
     ),
-    "weighted": lambda: SBTM(MLPScore(2), objective="collision_weighted", minibatch=32, steps=2, initial_steps=5),
-    "closed form": lambda: SBTM(ClosedFormScore(2), batch_size=16),
-    "gaussian": lambda: SBTM(GaussianScore(2), batch_size=16, log_det="linear"),
-    "any module": lambda: SBTM(nn.Linear(2, 2), objective="hutchinson", steps=2, initial_steps=5),
+    "residual": lambda: SBTM(ResidualScore(2), fit=Fit(minibatch=32, steps=2, initial_steps=5), objective="denoising"),
+    "implicit": lambda: SBTM(
+        ResidualScore(2), fit=Fit(minibatch=None, steps=2, initial_steps=5), step=Step(integrator="midpoint")
+    ),
+    "adaptive": lambda: SBTM(
+        MLPScore(2), fit=Fit(training="adaptive", steps=2, initial_steps=5, schedule=ExponentialDecay(0.1))
+    ),
+    "weighted": lambda: SBTM(
+        MLPScore(2), fit=Fit(minibatch=32, steps=2, initial_steps=5), objective="collision_weighted"
+    ),
+    "closed form": lambda: SBTM(ClosedFormScore(2), collisions=Collisions(batch_size=16)),
+    "gaussian": lambda: SBTM(GaussianScore(2), step=Step(log_det="linear"), collisions=Collisions(batch_size=16)),
+    "any module": lambda: SBTM(nn.Linear(2, 2), fit=Fit(steps=2, initial_steps=5), objective="hutchinson"),
 }
 
 
@@ -163,12 +179,12 @@ def test_a_forgotten_optimiser_would_be_seen():
     # Far from its minimum, so that the held-out particles agree with the training.
     problem = BKW(2)
     torch.manual_seed(0)
-    method = SBTM(MLPScore(2), steps=5, initial_steps=0)
+    method = SBTM(MLPScore(2), fit=Fit(steps=5, initial_steps=0))
     state = advance(method, method.initialise(start(problem, 500), problem), 0.05, 2)
     saved = {key: x.clone() for key, x in method.state_dict().items() if not key.startswith("optimiser.")}
     saved["optimiser.steps"] = method.state_dict()["optimiser.steps"]
     expected = advance(method, state, 0.05, 3)
-    resumed = SBTM(MLPScore(2), steps=5)
+    resumed = SBTM(MLPScore(2), fit=Fit(steps=5))
     resumed.prepare(state, problem)
     resumed.load_state_dict(saved)
     assert not torch.equal(advance(resumed, state, 0.05, 3).v, expected.v)
@@ -193,8 +209,8 @@ def test_many_coupled_particles_need_an_objective_without_their_divergence(monke
     with pytest.raises(ValueError, match="'log_det' must be 'none' for a score model that couples more than 19"):
         SBTM(Coupled()).initialise(start(problem, 20), problem)
     with pytest.raises(ValueError, match="'objective' must be 'hutchinson' or 'denoising'"):
-        SBTM(Coupled(), log_det="none").initialise(start(problem, 20), problem)
-    method = SBTM(Coupled(), log_det="none", objective="denoising", steps=2, initial_steps=3)
+        SBTM(Coupled(), step=Step(log_det="none")).initialise(start(problem, 20), problem)
+    method = SBTM(Coupled(), fit=Fit(steps=2, initial_steps=3), step=Step(log_det="none"), objective="denoising")
     state = advance(method, method.initialise(start(problem, 20), problem), 0.01, 2)
     assert torch.isfinite(state.v).all()
 
@@ -203,7 +219,7 @@ def test_a_few_coupled_particles_have_a_log_density():
     """A graph score starts as the Gaussian score: one step of both carries the same log-density."""
     problem, ends = Anisotropic(2), []
     for score in (GNNScore(2, radius=1.0), GaussianScore(2)):
-        method = SBTM(score, objective="implicit", initial_steps=0, learning_rate=1e-12, steps=1)
+        method = SBTM(score, fit=Fit(initial_steps=0, learning_rate=1e-12, steps=1), objective="implicit")
         ends.append(advance(method, method.initialise(start(problem, 40), problem), 0.01, 1))
     torch.testing.assert_close(ends[0].log_f, ends[1].log_f, rtol=1e-7, atol=1e-7)
 
@@ -225,7 +241,7 @@ def test_a_few_coupled_particles_have_a_log_density():
 )
 def test_refuses_options(name, value):
     with pytest.raises(ValueError, match=f"'{name}' must be"):
-        SBTM(MLPScore(2), **{name: value})
+        SBTM(MLPScore(2), **closed(SBTM, {name: value}))
 
 
 def test_adaptive_training_never_raises_the_implicit_loss_and_stops_where_it_would():
@@ -234,10 +250,8 @@ def test_adaptive_training_never_raises_the_implicit_loss_and_stops_where_it_wou
     for learning_rate, improves in ((10.0, False), (1e-3, True)):
         torch.manual_seed(0)
         net = MLPScore(2, width=16, depth=1)
-        method = SBTM(
-            net, objective="denoising", training="adaptive", steps=5, max_steps=100, alpha=0.2, initial_steps=300,
-            learning_rate=1e-3,
-        )  # fmt: skip
+        fit = Fit(training="adaptive", steps=5, max_steps=100, initial_steps=300, learning_rate=1e-3)
+        method = SBTM(net, fit=fit, objective="denoising", alpha=0.2)
         state = method.initialise(start(problem, 4000), problem)
         method.descent.learning_rate = learning_rate
         method.descent.scale_learning_rate(1.0)
@@ -254,7 +268,7 @@ def test_adaptive_training_never_raises_the_implicit_loss_and_stops_where_it_wou
 
 def test_refuses_a_cap_below_one_burst():
     with pytest.raises(ValueError, match="'max_steps' must be at least steps = 50"):
-        SBTM(MLPScore(2), training="adaptive", steps=50, max_steps=49)
+        SBTM(MLPScore(2), fit=Fit(training="adaptive", steps=50, max_steps=49))
 
 
 def test_adaptive_training_spends_its_steps_where_they_are_needed():
@@ -266,10 +280,9 @@ def test_adaptive_training_spends_its_steps_where_they_are_needed():
     for learning_rate, t in ((3e-4, 0.0), (3e-4, 0.5), (3e-3, 0.5)):
         torch.manual_seed(0)
         net = MLPScore(2, width=16, depth=1)
-        method = SBTM(
-            net, objective="denoising", training="adaptive", steps=5, max_steps=400, alpha=0.2, minibatch=500,
-            learning_rate=3e-3, initial_steps=1500, hold_out=False,
-        )  # fmt: skip
+        few = {"minibatch": 500, "hold_out": False, "initial_steps": 1500}
+        fit = Fit(training="adaptive", steps=5, max_steps=400, learning_rate=3e-3, **few)
+        method = SBTM(net, fit=fit, objective="denoising", alpha=0.2)
         method.initialise(start(problem, 2000), problem)
         method.descent.learning_rate = learning_rate
         method.descent.scale_learning_rate(1.0)
@@ -282,7 +295,7 @@ def test_adaptive_training_spends_its_steps_where_they_are_needed():
 
 def test_the_schedule_sets_the_learning_rate_by_the_time_since_the_start():
     problem = BKW(3)  # starts at t = 5.5
-    method = SBTM(MLPScore(3, 8, 1), learning_rate=1e-3, schedule=StepDecay([0.15]), steps=1, initial_steps=1)
+    method = SBTM(MLPScore(3, 8, 1), fit=Fit(learning_rate=1e-3, schedule=StepDecay([0.15]), steps=1, initial_steps=1))
     state = method.initialise(start(problem, 100), problem)
     rates = []
     for _ in range(4):
@@ -297,7 +310,7 @@ def test_an_initial_density_with_jumps_is_fitted_to_its_particles():
     problem = Truncated()
     torch.manual_seed(0)
     net = ResidualScore(2, width=16, depth=2)
-    method = SBTM(net, log_det="none", learning_rate=3e-3, initial_steps=600)
+    method = SBTM(net, fit=Fit(learning_rate=3e-3, initial_steps=600), step=Step(log_det="none"))
     state = method.initialise(start(problem, 3000), problem)
     gaussian = GaussianScore(2)
     gaussian.condition(state.v)
@@ -321,7 +334,7 @@ def test_a_few_particles_are_not_learned_by_heart(problem, n):
     errors = {}
     for kind in (ResidualScore, GaussianScore):
         torch.manual_seed(0)
-        method = SBTM(kind(problem.d), log_det="none", initial_steps=200)
+        method = SBTM(kind(problem.d), fit=Fit(initial_steps=200), step=Step(log_det="none"))
         state = advance(method, method.initialise(start(problem, n), problem), 0.05, 20)
         s, exact = method.evaluate(state).s, problem.density(state.t)
         sigma = problem.covariance(state.t)
@@ -337,7 +350,7 @@ def test_without_holding_out_they_are():
     problem, errors = Anisotropic(3), {}
     for hold_out in (True, False):
         torch.manual_seed(0)
-        method = SBTM(ResidualScore(3), log_det="none", initial_steps=200, hold_out=hold_out)
+        method = SBTM(ResidualScore(3), fit=Fit(initial_steps=200, hold_out=hold_out), step=Step(log_det="none"))
         state = advance(method, method.initialise(start(problem, 100), problem), 0.05, 20)
         s, target = method.evaluate(state).s, -state.v @ torch.linalg.inv(problem.covariance(state.t))
         errors[hold_out] = float((s - target).square().sum() / target.square().sum())
@@ -349,7 +362,9 @@ def test_judges_of_a_graph_score_keep_their_neighbours():
     problem = BKW(2)
     torch.manual_seed(0)
     net = GNNScore(2, k=8, mean_node=False)
-    method = SBTM(net, objective="hutchinson", log_det="none", steps=1, initial_steps=0, learning_rate=1e-12)
+    method = SBTM(
+        net, fit=Fit(steps=1, initial_steps=0, learning_rate=1e-12), step=Step(log_det="none"), objective="hutchinson"
+    )
     state = method.initialise(start(problem, 300), problem)
     seen = []
     net.judge = lambda v, weight: seen.append((v, weight))
@@ -361,18 +376,23 @@ def test_judges_of_a_graph_score_keep_their_neighbours():
 
 def test_a_minibatch_must_hold_the_neighbours_of_a_graph_score():
     problem = BKW(2)
-    options = {"objective": "hutchinson", "log_det": "none", "initial_steps": 0}
+
+    def method(minibatch):
+        fit, step = Fit(minibatch=minibatch, initial_steps=0), Step(log_det="none")
+        return SBTM(GNNScore(2, k=20), objective="hutchinson", fit=fit, step=step)
+
     for n, minibatch in ((80, 20), (25, 64)):
-        method = SBTM(GNNScore(2, k=20), minibatch=minibatch, **options)
         with pytest.raises(ValueError, match="'minibatch' must leave at least 21 particles"):
-            method.initialise(start(problem, n), problem)
-    SBTM(GNNScore(2, k=20), minibatch=21, **options).initialise(start(problem, 80), problem)
+            method(minibatch).initialise(start(problem, n), problem)
+    method(21).initialise(start(problem, 80), problem)
 
 
 def test_denoising_takes_its_noise_from_the_weighted_particles():
     """Tracers of next to no weight must not set the scale of the noise."""
     problem = Anisotropic(2)
-    method = SBTM(MLPScore(2, 4, 1), objective="denoising", alpha=0.4, initial_steps=0, log_det="none")
+    method = SBTM(
+        MLPScore(2, 4, 1), fit=Fit(initial_steps=0), step=Step(log_det="none"), objective="denoising", alpha=0.4
+    )
     v = torch.randn(100, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     weight = torch.ones(100, dtype=torch.float64)
     v[50:] *= 100
@@ -392,6 +412,6 @@ def test_denoising_takes_its_noise_from_the_weighted_particles():
 
 def test_refuses_what_is_no_schedule_or_no_truth_value():
     with pytest.raises(ValueError, match="'schedule' must be a graphlandau"):
-        SBTM(MLPScore(2), schedule=StepDecay)
+        SBTM(MLPScore(2), fit=Fit(schedule=StepDecay))
     with pytest.raises(ValueError, match="'hold_out' must be true or false"):
-        SBTM(MLPScore(2), hold_out="false")
+        SBTM(MLPScore(2), fit=Fit(hold_out="false"))

@@ -7,7 +7,8 @@ import torch
 from invariants import direct_sum, particles
 
 from graphlandau.base.state import particle_state
-from graphlandau.methods import LandauTransport, Scored
+from graphlandau.cli.option_groups import closed
+from graphlandau.methods import Collisions, LandauTransport, Scored, Step
 from graphlandau.problems import Anisotropic, Gaussian, Problem
 
 MIXING = torch.tensor([[0.8, -0.3], [0.5, 0.6]], dtype=torch.float64)
@@ -68,7 +69,7 @@ def single_particle_jacobian(i, before, after, gamma, dt, integrator):
 @pytest.mark.parametrize("integrator", ["euler", "midpoint"])
 def test_exact_determinant_of_the_step(integrator, gamma):
     """log f' = log f - log|det dv'/dv| for the actual map, at a step large enough to tell it from its linearisation."""
-    before, _, after = step(Smooth(integrator=integrator, log_det="exact"), gamma, 0.1)
+    before, _, after = step(Smooth(step=Step(integrator=integrator, log_det="exact")), gamma, 0.1)
     assert torch.allclose(before.log_f, problem(gamma).log_prob(before.v))
     for i in range(8):
         jacobian = single_particle_jacobian(i, before, after, gamma, 0.1, integrator)
@@ -81,12 +82,12 @@ def test_linear_determinant_is_first_order(integrator):
     """It differs by O(dt^2): 4 times less at half the step; and it is dt div U, with its sign."""
 
     def gap(dt):
-        exact = step(Smooth(integrator=integrator, log_det="exact"), -1.5, dt)[2]
-        linear = step(Smooth(integrator=integrator, log_det="linear"), -1.5, dt)[2]
+        exact = step(Smooth(step=Step(integrator=integrator, log_det="exact")), -1.5, dt)[2]
+        linear = step(Smooth(step=Step(integrator=integrator, log_det="linear")), -1.5, dt)[2]
         return float((exact.log_f - linear.log_f).norm())
 
     assert gap(0.02) / gap(0.01) == pytest.approx(4, rel=0.1)
-    method = Smooth(integrator="euler", log_det="linear")
+    method = Smooth(step=Step(integrator="euler", log_det="linear"))
     before, frame, after = step(method, -1.5, 0.01)
     divergence = method.drift.divergence(before.v, frame.s, frame.jac_s, weight=before.weight)
     assert torch.allclose(after.log_f, before.log_f - 0.01 * divergence, rtol=1e-12)
@@ -95,7 +96,7 @@ def test_linear_determinant_is_first_order(integrator):
 @pytest.mark.parametrize("weighted", [False, True])
 def test_a_step_is_the_drift(weighted):
     """Kernel and strength of the problem, score of the state, time and weights carried on."""
-    before, frame, after = step(Smooth(log_det="none"), -3.0, 0.1, weighted)
+    before, frame, after = step(Smooth(step=Step(log_det="none")), -3.0, 0.1, weighted)
     weight = before.weight if weighted else torch.full((8,), 1 / 8, dtype=torch.float64)
     expected, _ = direct_sum(before.v, smooth_score(before.v), weight, -3.0, 0.5)
     assert isinstance(frame, Scored)
@@ -107,10 +108,10 @@ def test_a_step_is_the_drift(weighted):
 
 
 def test_without_a_log_density_none_is_carried():
-    state, frame, after = step(Smooth(log_det="none"), 0.0, 0.1)
+    state, frame, after = step(Smooth(step=Step(log_det="none")), 0.0, 0.1)
     assert "log_f" not in state
     assert "log_f" not in after
-    assert Smooth(log_det="none").entropy(state) is None
+    assert Smooth(step=Step(log_det="none")).entropy(state) is None
     assert frame.batch is None
 
 
@@ -118,7 +119,7 @@ def test_without_a_log_density_none_is_carried():
 @pytest.mark.parametrize("gamma", [-3.0, 0.0])
 def test_random_batches_conserve_and_carry_the_log_density(integrator, gamma):
     """Momentum in every block (energy too by midpoint); the determinant is that of the blocked step."""
-    method = Smooth(integrator=integrator, batch_size=4, log_det="exact")
+    method = Smooth(step=Step(integrator=integrator, log_det="exact"), collisions=Collisions(batch_size=4))
     before, frame, after = step(method, gamma, 0.05, weighted=False)
     assert torch.bincount(frame.batch).tolist() == [4, 4]
     for label in (0, 1):
@@ -127,7 +128,7 @@ def test_random_batches_conserve_and_carry_the_log_density(integrator, gamma):
         gain = float((after.v**2).sum(1)[inside].sum() - (before.v**2).sum(1)[inside].sum())
         expected = 0.0 if integrator == "midpoint" else 0.05**2 * float((frame.drift[inside] ** 2).sum())
         assert gain == pytest.approx(expected, abs=1e-12)
-        alone = Smooth(integrator=integrator, log_det="exact")
+        alone = Smooth(step=Step(integrator=integrator, log_det="exact"))
         part = alone.initialise(particle_state(before.v[inside]), problem(gamma))
         moved = alone.advance(part, alone.evaluate(part), 0.05)
         assert torch.allclose(moved.v, after.v[inside], rtol=1e-11)
@@ -138,7 +139,9 @@ def test_seed_decides_the_batches_and_the_state_dict_continues_them():
     def batches(method, count):
         return [method.evaluate(state).batch for _ in range(count)]
 
-    first, second, other = (Smooth(batch_size=4, log_det="none", seed=k) for k in (1, 1, 2))
+    first, second, other = (
+        Smooth(step=Step(log_det="none"), collisions=Collisions(batch_size=4), seed=k) for k in (1, 1, 2)
+    )
     state = plasma()
     for method in (first, second, other):
         method.initialise(state, problem(0.0))
@@ -147,7 +150,7 @@ def test_seed_decides_the_batches_and_the_state_dict_continues_them():
     assert not all(torch.equal(a, b) for a, b in zip(drawn, batches(other, 5), strict=True))
     saved = {k: x.clone() for k, x in first.state_dict().items()}
     ahead = batches(first, 3)
-    resumed = Smooth(batch_size=4, log_det="none", seed=1)
+    resumed = Smooth(step=Step(log_det="none"), collisions=Collisions(batch_size=4), seed=1)
     resumed.prepare(state, problem(0.0))
     resumed.load_state_dict(saved)
     assert all(torch.equal(a, b) for a, b in zip(ahead, batches(resumed, 3), strict=True))
@@ -155,7 +158,7 @@ def test_seed_decides_the_batches_and_the_state_dict_continues_them():
 
 def test_evaluation_leaves_no_graph_and_no_trace():
     """Nothing to differentiate, and the state that was shown is not changed."""
-    method = Smooth(batch_size=4, integrator="midpoint")
+    method = Smooth(step=Step(integrator="midpoint"), collisions=Collisions(batch_size=4))
     state = method.initialise(plasma(), problem(0.0))
     keys, v = set(state.keys()), state.v.clone()
     after = method.advance(state, method.evaluate(state), 0.1)
@@ -169,19 +172,18 @@ def test_evaluation_leaves_no_graph_and_no_trace():
     [("integrator", "rk4"), ("log_det", "approximate"), ("backend", "cuda"), ("batch_size", 1), ("batch_size", "all")],
 )
 def test_refuses_options(name, value):
-    expected = "'size'|'batch_size'" if name == "batch_size" else f"'{name}'"
-    with pytest.raises(ValueError, match=expected):
-        Smooth(**{name: value})
+    with pytest.raises(ValueError, match=f"'{name}' must be"):
+        Smooth(**closed(Smooth, {name: value}))
 
 
 def test_refuses_batches_larger_than_the_plasma():
     with pytest.raises(ValueError, match=r"'batch_size' must be at most the number of particles, 8 \(got 9\)"):
-        Smooth(batch_size=9).initialise(plasma(), problem(0.0))
+        Smooth(collisions=Collisions(batch_size=9)).initialise(plasma(), problem(0.0))
 
 
 def test_refuses_moments_for_coulomb():
     with pytest.raises(ValueError, match="'backend' must not be 'moments'"):
-        Smooth(backend="moments").initialise(plasma(), problem(-3.0))
+        Smooth(collisions=Collisions(backend="moments")).initialise(plasma(), problem(-3.0))
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
@@ -189,7 +191,7 @@ def test_dtype_follows_the_particles(dtype):
     from graphlandau.methods import Blob
 
     v = Anisotropic(3).sample(50, generator=torch.Generator().manual_seed(0)).to(dtype)
-    method = Blob(integrator="midpoint")
+    method = Blob(step=Step(integrator="midpoint"))
     state = method.initialise(particle_state(v), Anisotropic(3))
     after = method.advance(state, method.evaluate(state), 0.01)
     assert after.v.dtype == after.log_f.dtype == dtype

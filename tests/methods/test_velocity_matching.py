@@ -21,6 +21,7 @@ from kinetic_runs import (
 )
 
 from graphlandau.base.errors import Diverged
+from graphlandau.cli.option_groups import closed
 from graphlandau.methods import VelocityMatching
 from graphlandau.problems import VFPPeriodic, VPFPBeams
 
@@ -29,7 +30,7 @@ pytestmark = pytest.mark.usefixtures("small_and_quick")
 
 def steps(problem, control, n, dt=0.1, particles=60, **options):
     """States after ``n`` steps and one more, and the method that took the last."""
-    methods = [VelocityMatching(control(problem), **options) for _ in range(2)]
+    methods = [VelocityMatching(control(problem), **closed(VelocityMatching, options)) for _ in range(2)]
     states = [
         run(problem, method, particles=particles, dt=dt, t_end=k * dt).state
         for method, k in zip(methods, (n, n + 1), strict=True)

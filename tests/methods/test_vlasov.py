@@ -9,7 +9,7 @@ import torch
 from kinetic_runs import Drifting, run
 
 from graphlandau.fields import Ampere, Grid
-from graphlandau.methods import Vlasov
+from graphlandau.methods import Push, Vlasov
 from graphlandau.nn.conv import Deposit
 from graphlandau.problems import LandauDamping, TwoStream, VFPPeriodic, VPFPBeams
 
@@ -35,7 +35,7 @@ def test_the_rate_of_the_dispersion_relation(problem, particles, t_end):
 @pytest.mark.parametrize("field", ["poisson", "ampere"])
 @pytest.mark.parametrize("problem", [LandauDamping(), TwoStream()], ids=["landau", "two_stream"])
 def test_the_rate_of_the_dispersion_relation_at_full_size(problem, field):
-    summary = run(problem, Vlasov(field=field), dtype=torch.float32, metrics_every=50, snapshots=2).summary
+    summary = run(problem, Vlasov(push=Push(field=field)), dtype=torch.float32, metrics_every=50, snapshots=2).summary
     rate = problem.rate()
     assert summary["growth_rate"] == pytest.approx(rate.real, rel=0.05)
     assert summary["frequency"] == pytest.approx(rate.imag, rel=0.05, abs=1e-12)
@@ -44,7 +44,7 @@ def test_the_rate_of_the_dispersion_relation_at_full_size(problem, field):
 @pytest.mark.parametrize("order", [0, 1, 2, 3])
 def test_momentum_is_conserved_to_rounding(order):
     problem = TwoStream(amplitude=0.3)
-    rows = run(problem, Vlasov(order=order), particles=500, t_end=10.0).metrics
+    rows = run(problem, Vlasov(push=Push(order=order)), particles=500, t_end=10.0).metrics
     # Deposit and gather are adjoint and Poisson's equation is antisymmetric: no force on the whole. Sums of 500.
     assert max(abs(row["momentum"] - rows[0]["momentum"]) for row in rows) < 1e-12 * problem.mass
 
@@ -52,7 +52,7 @@ def test_momentum_is_conserved_to_rounding(order):
 def test_the_energy_error_is_of_second_order():
     problem, energies = LandauDamping(amplitude=0.3), []
     for dt in (0.1, 0.05, 0.025):
-        result = run(problem, Vlasov(order=3, cells=32), particles=1000, dt=dt, t_end=2.0)
+        result = run(problem, Vlasov(push=Push(order=3, cells=32)), particles=1000, dt=dt, t_end=2.0)
         energies.append(result.metrics[-1]["energy"])
     # Differences are free of the error of the grid, which is the same for all. Cubic splines keep orbits smooth.
     order = math.log2(abs(energies[0] - energies[1]) / abs(energies[1] - energies[2]))
@@ -73,7 +73,7 @@ def test_the_energy_stays_bounded_for_ten_thousand_steps():
 @pytest.mark.slow
 def test_the_energy_of_a_plasma_stays_bounded_for_ten_thousand_steps():
     problem = LandauDamping(amplitude=0.05)
-    method = Vlasov(order=3, cells=32)
+    method = Vlasov(push=Push(order=3, cells=32))
     rows = run(problem, method, particles=500, t_end=1000.0, metrics_every=100, snapshots=2).metrics
     # Heating by the grid is below a percent where cells are shorter than a Debye length and splines are cubic.
     assert max(row["energy_rel_drift"] for row in rows) < 0.01
@@ -83,7 +83,9 @@ def test_amperes_law_gives_poissons_field():
     problem, gaps = LandauDamping(amplitude=0.05), []
     for cells in (16, 32):
         fields = ("poisson", "ampere")
-        both = [run(problem, Vlasov(field=f, cells=cells), particles=5000, t_end=5.0).metrics for f in fields]
+        both = [
+            run(problem, Vlasov(push=Push(field=f, cells=cells)), particles=5000, t_end=5.0).metrics for f in fields
+        ]
         gaps.append(max(abs(p["mode_amplitude"] - a["mode_amplitude"]) for p, a in zip(*both, strict=True)))
     assert gaps[1] < 0.01 * both[0][0]["mode_amplitude"]
     # Spectral against differences: the second order in the width of a cell.
@@ -93,7 +95,7 @@ def test_amperes_law_gives_poissons_field():
 @pytest.mark.parametrize("order", [1, 2])
 def test_gausss_law_is_kept_to_rounding(order):
     problem = TwoStream(amplitude=0.2)
-    state = run(problem, Vlasov(field="ampere", order=order), particles=500, dt=0.5, t_end=20.0).state
+    state = run(problem, Vlasov(push=Push(field="ampere", order=order)), particles=500, dt=0.5, t_end=20.0).state
     grid = Grid(problem.lengths, problem.cells)
     charge = state.v.new_full((500,), problem.mass / 500)
     rho = Deposit(grid, order)(state["pos"], charge) / grid.cell_volume
@@ -135,11 +137,11 @@ def test_densities_are_carried_along_and_entropy_is_kept():
 @pytest.mark.parametrize("map", ["verlet", "kick_drift", "drift_kick"])
 def test_a_step_backwards_in_time_returns(map):
     problem = TwoStream(amplitude=0.3)
-    method = Vlasov(map=map, order=2)
+    method = Vlasov(push=Push(map=map, order=2))
     start = run(problem, method, particles=200, t_end=3.0).state
     ahead = method.advance(start, method.evaluate(start), 0.1)
     back = {"verlet": "verlet", "kick_drift": "drift_kick", "drift_kick": "kick_drift"}
-    inverse = Vlasov(map=back[map], order=2)
+    inverse = Vlasov(push=Push(map=back[map], order=2))
     inverse.prepare(ahead, problem)
     behind = inverse.advance(ahead, inverse.evaluate(ahead), -0.1)
     # The adjoint of Verlet is Verlet, that of one symplectic Euler map the other. Rounding at the seam is on a circle.

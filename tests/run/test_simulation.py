@@ -7,7 +7,7 @@ from short_runs import StopAt, numbers, short_run
 
 import graphlandau
 from graphlandau.base.errors import Diverged
-from graphlandau.methods import SBTM, Blob, LandauTransport
+from graphlandau.methods import SBTM, Blob, Collisions, Fit, LandauTransport, Step
 from graphlandau.nn.score import ClosedFormScore, MLPScore
 from graphlandau.problems import BKW
 from graphlandau.run.checkpoint import load_checkpoint, save_checkpoint
@@ -24,10 +24,10 @@ class Stochastic(LandauTransport):
 
 
 METHODS = {
-    "stochastic": lambda: Stochastic(log_det="none"),
-    "blob": lambda: Blob(batch_size=20, seed=3),
-    "midpoint": lambda: Blob(integrator="midpoint", log_det="none"),
-    "sbtm": lambda: SBTM(seeded_network(), objective="denoising", steps=2, minibatch=30, initial_steps=5),
+    "stochastic": lambda: Stochastic(step=Step(log_det="none")),
+    "blob": lambda: Blob(collisions=Collisions(batch_size=20), seed=3),
+    "midpoint": lambda: Blob(step=Step(integrator="midpoint", log_det="none")),
+    "sbtm": lambda: SBTM(seeded_network(), fit=Fit(steps=2, minibatch=30, initial_steps=5), objective="denoising"),
     "closed_form": lambda: SBTM(ClosedFormScore(d=2)),
 }
 
@@ -168,7 +168,13 @@ def test_rows_at_multiples_snapshots_and_the_end():
 def test_huge_step_stops_where_it_becomes_infinite(tmp_path, integrator):
     folder = RunFolder.create(tmp_path, "")
     run = Simulation(
-        BKW(d=2), Blob(integrator=integrator), particles=20, dt=1e8, t_end=1e9, folder=folder, checkpoint_every=1
+        BKW(d=2),
+        Blob(step=Step(integrator=integrator)),
+        particles=20,
+        dt=1e8,
+        t_end=1e9,
+        folder=folder,
+        checkpoint_every=1,
     )
     with pytest.raises(Diverged, match=r"at step \d+ of 10"):
         run.run()
@@ -188,7 +194,7 @@ def test_bad_score_is_named_with_its_step(tmp_path):
 
     folder = RunFolder.create(tmp_path, "")
     with pytest.raises(Diverged, match=r"'s' became non-finite at step 3 of 10 \(t = 0.06\)"):
-        short_run(Breaks(log_det="none"), folder=folder, checkpoint_every=1).run()
+        short_run(Breaks(step=Step(log_det="none")), folder=folder, checkpoint_every=1).run()
     assert load_checkpoint(folder.checkpoint).record["step"] == 3
     assert [row["step"] for row in folder.read_rows()] == [0, 1, 2]
 

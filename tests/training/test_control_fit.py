@@ -9,7 +9,7 @@ from torch import nn
 from torch_geometric.data import Data
 
 from graphlandau.base.state import particle_state
-from graphlandau.methods import KineticJKO, KineticSBTM
+from graphlandau.methods import ControlTraining, KineticJKO, KineticSBTM
 from graphlandau.objectives import ControlObjective
 from graphlandau.problems import VFPDoubleWell
 from graphlandau.training.control_fit import ControlFit
@@ -32,7 +32,7 @@ def fit(control, state, **options):
         "learning_rate": 1e-2,
         "minibatch": None,
     }
-    made = ControlFit(control, **defaults | options)
+    made = ControlFit(control, ControlTraining(**defaults | options))
     made.prepare(state, torch.Generator().manual_seed(0))
     return made
 
@@ -151,7 +151,12 @@ def test_a_control_of_ones_own_is_trained_through():
             return self.map(torch.cat([x, v], dim=1))
 
     torch.manual_seed(0)
-    own = run(PROBLEM, KineticJKO(Linear(), initial_steps=400, learning_rate=0.02, minibatch=None), dt=0.1, t_end=0.1)
+    own = run(
+        PROBLEM,
+        KineticJKO(Linear(), training=ControlTraining(initial_steps=400, learning_rate=0.02, minibatch=None)),
+        dt=0.1,
+        t_end=0.1,
+    )
     exact = run(PROBLEM, KineticJKO(affine(PROBLEM)), dt=0.1, t_end=0.1)
     # Adam at a rate of 0.02 stops some 1e-3 from the minimum.
     torch.testing.assert_close(own.state.v, exact.state.v, rtol=0, atol=5e-3)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -10,7 +11,7 @@ from torch_geometric.data import Data
 
 from graphlandau.base.state import particle_state, start_of
 from graphlandau.diagnostics import gaussian_kde, grid_axes, grid_points, relative_l2_error
-from graphlandau.methods import LandauTransport, Method
+from graphlandau.methods import LandauTransport, Method, Step
 from graphlandau.problems import Problem
 from graphlandau.run.observers.observer import Observer, Run
 
@@ -24,17 +25,10 @@ class ExactTransport(LandauTransport):
     """
 
     def __init__(self, problem: Problem, like: Method) -> None:
-        options = {}
         if isinstance(like, LandauTransport):
-            size = None if like.batches is None else like.batches.size
-            options = {
-                "integrator": like.integrator,
-                "batch_size": size,
-                "backend": like.backend,
-                "mesh_tolerance": like.mesh_tolerance,
-                "seed": like.seed,
-            }
-        super().__init__(log_det="none", **options)
+            super().__init__(replace(like.step, log_det="none"), like.collisions, like.seed)
+        else:
+            super().__init__(Step(log_det="none"))
         self.problem = problem
 
     def score(self, state: Data) -> tuple[Tensor, None]:

@@ -12,7 +12,7 @@ from invariants import particles
 
 from graphlandau.base.state import particle_state
 from graphlandau.diagnostics.certificates import push_forward, push_score
-from graphlandau.methods import SBTM, Blob, LandauTransport
+from graphlandau.methods import SBTM, Blob, Collisions, Fit, LandauTransport, Step
 from graphlandau.nn.score import ClosedFormScore, MLPScore, ResidualScore
 from graphlandau.problems import BKW, Gaussian, Problem
 
@@ -216,9 +216,9 @@ def numpy_log_density_after(i, x, state, at, gamma, dt, integrator):
 def test_step_of_a_method_against_finite_differences(gamma, d, integrator):
     """J^T sigma' is the gradient of log u'(F(v)): by central differences of the brute-force map."""
     dt = 0.05
-    state, _, sigma, log_f, after = one_step(Smooth(integrator=integrator), gamma, d, dt)
+    state, _, sigma, log_f, after = one_step(Smooth(step=Step(integrator=integrator)), gamma, d, dt)
     at = state.v if integrator == "euler" else 0.5 * (state.v + after.v)
-    method = Smooth(integrator=integrator)
+    method = Smooth(step=Step(integrator=integrator))
     method.initialise(state, problem_of(gamma, d))
     J = method.step_jacobian(state, method.evaluate(state), dt)(state.v)
     h = 1e-5
@@ -239,7 +239,10 @@ def test_step_of_a_method_against_finite_differences(gamma, d, integrator):
 
 @pytest.mark.parametrize("integrator", ["euler", "midpoint"])
 def test_moments_and_dense_agree(integrator):
-    tracked = [one_step(Smooth(integrator=integrator, backend=b), 0.0, 3, 0.05)[2] for b in ("moments", "dense")]
+    tracked = [
+        one_step(Smooth(step=Step(integrator=integrator), collisions=Collisions(backend=b)), 0.0, 3, 0.05)[2]
+        for b in ("moments", "dense")
+    ]
     assert torch.allclose(*tracked, rtol=1e-11, atol=1e-11)
 
 
@@ -262,7 +265,7 @@ def test_fast_path_is_the_general_one():
 @pytest.mark.parametrize("gamma", [-3.0, 0.0])
 def test_blocks_are_plasmas_of_their_own(gamma):
     """With random batches the map of a particle is that of its batch."""
-    state, frame, sigma, _, _ = one_step(Smooth(batch_size=4), gamma, 2, 0.05, weighted=False)
+    state, frame, sigma, _, _ = one_step(Smooth(collisions=Collisions(batch_size=4)), gamma, 2, 0.05, weighted=False)
     for label in (0, 1):
         inside = frame.batch == label
         alone, problem = Smooth(), problem_of(gamma, 2)
@@ -274,7 +277,7 @@ def test_blocks_are_plasmas_of_their_own(gamma):
 
 def network(model):
     torch.manual_seed(0)
-    return SBTM(model(), steps=2, initial_steps=20)
+    return SBTM(model(), fit=Fit(steps=2, initial_steps=20))
 
 
 METHODS = {
@@ -319,7 +322,7 @@ def test_order_in_time_for_the_same_particles():
     start = problem.sample(150, generator=torch.Generator().manual_seed(0))
 
     def tracked(steps):
-        method, dt = WrongScore(problem, 1.0, log_det="none"), 1.0 / steps
+        method, dt = WrongScore(problem, 1.0, step=Step(log_det="none")), 1.0 / steps
         state, sigma = method.initialise(particle_state(start, t=1.0), problem), problem.score(start)
         for _ in range(steps):
             frame = method.evaluate(state)

@@ -11,7 +11,7 @@ from graphlandau.base.errors import Diverged
 from graphlandau.cli.main import main
 from graphlandau.diagnostics import relative_fisher_divergence
 from graphlandau.diagnostics.certificates import push_score, score_matching_loss
-from graphlandau.methods import JKO, SBTM, Blob, LandauTransport, Method
+from graphlandau.methods import JKO, SBTM, Blob, Collisions, EpochFit, Fit, InnerStep, LandauTransport, Method, Step
 from graphlandau.nn import LandauDrift
 from graphlandau.nn.score import ClosedFormScore, GNNScore, MLPScore
 from graphlandau.problems import BKW, Anisotropic, Rosenbluth, Truncated
@@ -30,10 +30,10 @@ def network():
 
 METHODS = {
     "closed_form": lambda: SBTM(ClosedFormScore(2)),
-    "network": lambda: SBTM(network(), objective="denoising", steps=2, minibatch=30, initial_steps=5),
-    "batches": lambda: SBTM(ClosedFormScore(2), batch_size=20, seed=3),
-    "midpoint": lambda: SBTM(ClosedFormScore(2), integrator="midpoint", log_det="none"),
-    "jko": lambda: JKO(ClosedFormScore(2), minibatch=30),
+    "network": lambda: SBTM(network(), fit=Fit(steps=2, minibatch=30, initial_steps=5), objective="denoising"),
+    "batches": lambda: SBTM(ClosedFormScore(2), collisions=Collisions(batch_size=20), seed=3),
+    "midpoint": lambda: SBTM(ClosedFormScore(2), step=Step(integrator="midpoint", log_det="none")),
+    "jko": lambda: JKO(ClosedFormScore(2), fit=EpochFit(minibatch=30)),
     "blob": lambda: Blob(0.5),
 }
 
@@ -133,7 +133,7 @@ def test_resumed_run_gives_the_same_bits(tmp_path, method):
 
 def test_a_jko_field_is_known_up_to_what_moves_nothing():
     """The score of the run is the network with a + b v added; the Jacobian of the step is the same with either."""
-    method = JKO(network(), epochs=1, minibatch=30, initial_steps=5)
+    method = JKO(network(), fit=EpochFit(epochs=1, minibatch=30, initial_steps=5))
     run = simulation(method, certificate=False, dtype=torch.float64, t_end=0.52)
     run.run()
     state, frame = run.state, run.frame
@@ -197,8 +197,16 @@ class Fieldless(LandauTransport):
         (BKW(2), Still, "maps of each particle .got Still"),
         (BKW(2), Fieldless, "one particle's velocity .got Fieldless, which has no 'score_field'"),
         (BKW(2), lambda: SBTM(GNNScore(2, k=4), objective="hutchinson"), "got GNNScore, which couples particles"),
-        (BKW(2), lambda: JKO(ClosedFormScore(2), inner_steps=2), "one inner step of euler .got 2 of euler"),
-        (BKW(2), lambda: JKO(ClosedFormScore(2), integrator="rk4"), "one inner step of euler .got 1 of rk4"),
+        (
+            BKW(2),
+            lambda: JKO(ClosedFormScore(2), step=InnerStep(inner_steps=2)),
+            "one inner step of euler .got 2 of euler",
+        ),
+        (
+            BKW(2),
+            lambda: JKO(ClosedFormScore(2), step=InnerStep(integrator="rk4")),
+            "one inner step of euler .got 1 of rk4",
+        ),
     ],
 )
 def test_refuses_what_it_cannot_certify(problem, method, message):

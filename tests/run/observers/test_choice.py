@@ -71,7 +71,7 @@ REFUSED = {
     "--problem vfp_gaussian_1d --method kinetic_jko --control tanh": "'control' must be",
 }
 REFUSED_AT_THE_START = {
-    "--problem vpfp_1d1v --method pic_jko --method.cells 3": "'cells' must be an integer >= 4 (got 3)",
+    "--problem vpfp_1d1v --method pic_jko --method.cells 3": "'method.cells' must be an integer >= 4 (got 3)",
     "--problem vpfp_1d1v --method kinetic_jko": "must be pic_jko for vpfp_1d1v, which has a field",
     "--problem vfp_gaussian_1d --method pic_jko": "must be kinetic_jko for vfp_gaussian_1d, which has no field",
     "--problem vpfp_1d1v --method vlasov": "'epsilon' must be 0 for a method without collisions (got 0.005)",

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from short_runs import StopAt, short_run
 
-from graphlandau.methods import Blob
+from graphlandau.methods import Blob, Collisions, Step
 from graphlandau.problems import BKW, Anisotropic
 from graphlandau.run.folder import RunFolder
 from graphlandau.run.observers.density_errors import DensityErrors, ExactTransport
@@ -26,8 +28,8 @@ def test_density_columns_are_filled_at_snapshots_only():
 
 def test_baseline_is_the_run_with_the_exact_score():
     problem = BKW(d=2)
-    baseline = short_run(Blob(integrator="midpoint")).run().summary["rel_l2_density_exact_score"]
-    exact = short_run(ExactTransport(problem, like=Blob(integrator="midpoint"))).run()
+    baseline = short_run(Blob(step=Step(integrator="midpoint"))).run().summary["rel_l2_density_exact_score"]
+    exact = short_run(ExactTransport(problem, like=Blob(step=Step(integrator="midpoint")))).run()
     assert exact.summary["rel_l2_density"] == baseline
     assert exact.summary["rel_fisher_divergence"] < 1e-12  # one formula in two precisions
 
@@ -77,8 +79,10 @@ def test_density_errors_only_where_there_is_a_density():
 
 
 def test_baseline_takes_every_option_of_the_drift():
-    like = Blob(integrator="midpoint", batch_size=7, backend="mesh", mesh_tolerance=0.02, seed=5)
+    like = Blob(
+        step=Step(integrator="midpoint"),
+        collisions=Collisions(batch_size=7, backend="mesh", mesh_tolerance=0.02),
+        seed=5,
+    )
     exact = ExactTransport(BKW(d=2), like)
-    assert exact.batches is not None
-    assert (exact.integrator, exact.batches.size, exact.backend) == ("midpoint", 7, "mesh")
-    assert (exact.mesh_tolerance, exact.drift.tolerance, exact.seed) == (0.02, 0.02, 5)
+    assert (exact.step, exact.collisions, exact.seed) == (replace(like.step, log_det="none"), like.collisions, 5)

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from graphlandau.cli import main as cli
-from graphlandau.methods import Blob, Vlasov
+from graphlandau.methods import Blob, Collisions, Step, Vlasov
 from graphlandau.problems import Anisotropic
 from graphlandau.run.folder import RunFolder
 from graphlandau.run.observers import Observer
@@ -24,7 +24,7 @@ MEASURED = [0, 3, 6, 7]
 
 
 def simulation(backend="mesh", tolerance=0.3, gamma=-1.0, steps=STEPS, **options):
-    method = Blob(backend=backend, mesh_tolerance=tolerance, log_det="none")
+    method = Blob(step=Step(log_det="none"), collisions=Collisions(backend=backend, mesh_tolerance=tolerance))
     defaults = {"particles": 200, "dt": 0.01, "t_end": 0.01 * steps, "snapshots": 2, "checkpoint_every": 3}
     problem = Anisotropic(d=3, gamma=gamma)
     return Simulation(problem, method, baselines=False, dtype=torch.float64, **defaults | options)
@@ -53,7 +53,7 @@ def test_it_is_the_error_of_the_drift_that_moves_the_particles():
     class Look(Observer):
         def after_evaluate(self, run):
             if run.step == 0:
-                exact = Simulation(run.problem, Blob(backend="dense"), particles=200).method
+                exact = Simulation(run.problem, Blob(collisions=Collisions(backend="dense")), particles=200).method
                 exact.prepare(run.state, run.problem)
                 u = exact.drift(run.state.v, run.frame.s)
                 self.error = float((run.frame.drift - u).norm() / u.norm())

@@ -7,7 +7,7 @@ import torch
 from short_runs import StopAt, short_run
 
 from graphlandau.base.errors import Diverged
-from graphlandau.methods import Blob, LandauTransport
+from graphlandau.methods import Blob, LandauTransport, Step
 from graphlandau.run.folder import RunFolder
 from graphlandau.run.observers import Observer
 
@@ -74,7 +74,7 @@ def test_observers_are_closed_when_a_run_fails():
 
     record = Record()
     with pytest.raises(Diverged):
-        short_run(Breaks(log_det="none"), observers=[record]).run()
+        short_run(Breaks(step=Step(log_det="none")), observers=[record]).run()
     assert record.told == [("begin", 0), ("before", 0), ("close", None)]
 
 

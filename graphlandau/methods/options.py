@@ -1,0 +1,141 @@
+"""How particles are moved: groups of options that methods share, each declared, checked and documented here.
+
+A method takes groups, ``SBTM(score, step=Step(integrator="midpoint"), collisions=Collisions(batch_size=500))``, and
+one that is to move particles like another takes the very group of it. On the command line the options of a group are
+keys of the method: ``--method.integrator midpoint``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from graphlandau.base.errors import InvalidArgument
+from graphlandau.base.validation import require_integer, require_one_of, require_positive
+from graphlandau.graphs.grid import MIN_CELLS
+from graphlandau.integrators.inner_flow import INNER_INTEGRATORS
+from graphlandau.integrators.steps import INTEGRATORS
+from graphlandau.integrators.symplectic import MAPS
+from graphlandau.nn.conv import LandauDrift
+from graphlandau.nn.pairs import BACKENDS, MESH_TOLERANCE, keops_available
+
+__all__ = ["Collisions", "InnerStep", "Mesh", "Push", "Step"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Collisions:
+    """How the Landau drift is summed.
+
+    Args:
+        backend: Backend of the drift, see :class:`~graphlandau.nn.LandauDrift`.
+        mesh_tolerance: Relative error of the drift that the backend ``"mesh"`` is made for.
+        batch_size: Particles per random batch in which drifts are summed; ``None`` sums over all.
+
+    Raises:
+        ValueError: If an option is out of range, or KeOps does not work here.
+    """
+
+    backend: str = "auto"
+    mesh_tolerance: float = MESH_TOLERANCE
+    batch_size: int | None = None
+
+    def __post_init__(self) -> None:
+        require_one_of("backend", self.backend, tuple(BACKENDS))
+        if self.backend == "keops" and not keops_available()[0]:
+            reason = f"'keops', which needs pykeops and g++, pip install graphlandau[keops]: {keops_available()[1]}"
+            raise InvalidArgument("backend", "must be one that works here", reason)
+        require_positive("mesh_tolerance", self.mesh_tolerance)
+        if self.batch_size is not None:
+            require_integer("batch_size", self.batch_size, minimum=2)
+
+    def drift(self, gamma: float, strength: float) -> LandauDrift:
+        """The layer that sums them."""
+        return LandauDrift(gamma, strength, backend=self.backend, tolerance=self.mesh_tolerance)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Step:
+    r"""A step along the drift of a score that is held fixed, and what becomes of the log-density.
+
+    Args:
+        integrator: ``"euler"``, or ``"midpoint"`` (exact energy).
+        log_det: ``"exact"`` determinant of the step, ``"linear"`` (its first order in dt, as in the papers),
+            or ``"none"``: no log-density, hence no entropy and KL.
+
+    Raises:
+        ValueError: If an option is not one of its choices.
+    """
+
+    integrator: str = "euler"
+    log_det: str = "exact"
+
+    def __post_init__(self) -> None:
+        require_one_of("integrator", self.integrator, tuple(INTEGRATORS))
+        require_one_of("log_det", self.log_det, ("exact", "linear", "none"))
+
+
+@dataclass(frozen=True, kw_only=True)
+class InnerStep:
+    r"""The flow along the field of a JKO step, in its inner time.
+
+    Args:
+        integrator: Of the inner time, ``"euler"`` or ``"rk4"``.
+        inner_steps: Steps of the inner time.
+        log_det: ``"linear"``, ``"exact"``, or ``"none"``: the linear objective, but no log-density is carried.
+
+    Raises:
+        ValueError: If an option is out of range.
+    """
+
+    integrator: str = "euler"
+    inner_steps: int = 1
+    log_det: str = "linear"
+
+    def __post_init__(self) -> None:
+        require_one_of("integrator", self.integrator, INNER_INTEGRATORS)
+        require_integer("inner_steps", self.inner_steps, minimum=1)
+        require_one_of("log_det", self.log_det, ("exact", "linear", "none"))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mesh:
+    """The grid on which particles make their own field.
+
+    Args:
+        order: Order of the B-spline by which charge is deposited and the field gathered, 0 to 3; 1 is cloud in cell.
+        cells: Cells in each direction; the problem's unless given.
+
+    Raises:
+        ValueError: If an option is out of range.
+    """
+
+    order: int = 1
+    cells: int | None = None
+
+    def __post_init__(self) -> None:
+        if isinstance(self.order, bool) or self.order not in (0, 1, 2, 3):
+            raise InvalidArgument("order", "must be 0, 1, 2 or 3", repr(self.order))
+        if self.cells is not None:
+            require_integer("cells", self.cells, minimum=MIN_CELLS)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Push(Mesh):
+    """The symplectic map of a time step, and the field that it takes.
+
+    Args:
+        map: ``"verlet"``, ``"kick_drift"`` or ``"drift_kick"``, see
+            :func:`~graphlandau.integrators.symplectic.symplectic_step`.
+        field: ``"poisson"``, or ``"ampere"``: the field is moved on by the current, and solved for once, at the start;
+            its components are then on the faces between nodes, half a cell further.
+
+    Raises:
+        ValueError: If an option is out of range.
+    """
+
+    map: str = "verlet"
+    field: str = "poisson"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require_one_of("map", self.map, tuple(MAPS))
+        require_one_of("field", self.field, ("poisson", "ampere"))
