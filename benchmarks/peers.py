@@ -105,7 +105,7 @@ def huang_wang(path: Path, table: Table, quick: bool, repeats: int) -> None:
         theirs_s, their_error = _run_theirs(code, n, t_end)
         for name in waiting:
             run = f"--problem bkw_2d --method sbtm {ours[name]} --particles {n} --dt 0.01 --t_end {t_end:g}"
-            more = f"--floors false --snapshots 2 --metrics_every 1000000 --threads {torch.get_num_threads()}"
+            more = f"--baselines false --snapshots 2 --metrics_every 1000000 --threads {torch.get_num_threads()}"
             summary = compose(read_arguments(f"{run} {more}".split())).simulation().run().summary
             errors = {"their_error": their_error, "our_error": summary["rel_fisher_divergence"]}
             table.add(compared("huang_wang", task, n, name, theirs_s, summary["wall_seconds"], **errors))

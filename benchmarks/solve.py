@@ -83,7 +83,7 @@ METHODS = {
     "blob": "--method blob",
 }
 TRAINED = ("sbtm_residual", "sbtm_mlp", "jko_residual")
-COMMON = "--log_det none --floors false --snapshots 2 --checkpoint_every 1000000 --figures false --seed 0"
+COMMON = "--log_det none --baselines false --snapshots 2 --checkpoint_every 1000000 --figures false --seed 0"
 FEW = "--score.num_features 8"
 FEW_FIXED = "--score.num_features 8 --score.ridge 1e-3"
 LOOSE = "--method.initial_tolerance 0.01"

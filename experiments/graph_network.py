@@ -26,7 +26,7 @@ from graphlandau.cli.sweep import run_sweep
 from graphlandau.nn.pairs import expected_calls
 from graphlandau.plotting import RunRecord
 
-BASE = "--floors false --snapshots 2 --checkpoint_every 100 --figures false"
+BASE = "--baselines false --snapshots 2 --checkpoint_every 100 --figures false"
 PLAIN = "--problem bkw_2d --particles 4000 --t_end 5 --dt 0.01 --method sbtm --log_det none"
 RUNS = {
     "gnn (radius 0.5)": "--config graph_network",

@@ -38,7 +38,7 @@ MANY, QUERIES, REPEATS = 100_000, 100, 5
 def stepping(method: str, n: int, dt: str, t_end: str) -> list[str]:
     """Arguments of a run on BKW in 2D with nothing but the method in its time."""
     given = ["--problem", "bkw_2d", *METHODS[method], "--log_det", "none", "--particles", str(n), "--dt", dt]
-    return [*given, "--t_end", t_end, "--floors", "false", "--figures", "false", "--metrics_every", "1000"]
+    return [*given, "--t_end", t_end, "--baselines", "false", "--figures", "false", "--metrics_every", "1000"]
 
 
 def largest(run: RunRecord, key: str) -> float:

@@ -36,7 +36,7 @@ def main() -> None:
     options = read_command_line(__doc__, __file__, SIZES, [60, 120])
     sizes = options.sizes
     # Only first and last density: each costs a pass over the grid. The floors are the same for all: measured once.
-    more = ["--snapshots", "2", "--floors", "false", *(["--t_end", "5.6", "--dt", "0.05"] if options.smoke else [])]
+    more = ["--snapshots", "2", "--baselines", "false", *(["--t_end", "5.6", "--dt", "0.05"] if options.smoke else [])]
     runs = scan("figure_5_2", CASES, sizes, *more)
     found = records(runs, options)
     publish(options, "figure_5_2", table(found, KEYS), lambda: draw(found, sizes))

@@ -18,18 +18,32 @@ import yaml
 from jsonargparse import ArgumentParser, Namespace
 
 from graphlandau.base.errors import InvalidArgument
-from graphlandau.cli.presets import GROUPS, construct, experiment_names, experiment_path, suggest
+from graphlandau.cli.aliases import current_keys, current_path
+from graphlandau.cli.options import OPTIONS, RunOptions
+from graphlandau.cli.presets import (
+    GROUPS,
+    construct,
+    experiment_names,
+    experiment_path,
+    imported,
+    known_options,
+    require_known,
+    suggest,
+)
 
 __all__ = [
     "METHOD_OPTIONS",
     "describe_type",
     "dotted",
+    "keys_text",
     "known_keys",
+    "options_text",
     "parse_values",
     "read_arguments",
     "read_cases",
     "read_values",
     "read_yaml",
+    "refuse_typos",
     "to_arguments",
 ]
 
@@ -69,6 +83,30 @@ def read_arguments(argv: Sequence[str], flags: Sequence[str] = FLAGS, words: str
             raise InvalidArgument(key, "needs a value", "none")
         pairs.setdefault(key, []).extend([value] if equals else [])
     return pairs
+
+
+def refuse_typos(given: Mapping[str, Sequence[str]]) -> None:
+    """Refuse what can be seen to be wrong without importing what was chosen: names, files and keys.
+
+    Raises:
+        ValueError: In one line that names the key, its value and what is known.
+    """
+    files = [read_yaml(name) for name in given.get("config", [])]
+    typed = current_keys(
+        {key: values[-1] for key, values in given.items() if values and key not in ("config", "resume")}
+    )
+    chosen: dict[str, str] = {}
+    for values in (*files, typed):
+        chosen |= {group: str(values[group]) for group in GROUPS if values.get(group) not in (None, "null")}
+    for group, name in chosen.items():
+        require_known(group, name)
+    for key, value in typed.items():
+        group, dot, name = key.partition(".")
+        if not dot and key not in (*GROUPS, *METHOD_OPTIONS, *OPTIONS):
+            raise ValueError(f"'{key}' is not a known key (got {value!r}); {_suggest_key(key, dict.fromkeys(OPTIONS))}")
+        known = known_options(group, chosen[group]) if dot and group in chosen else None
+        if known is not None and name.partition(".")[0] not in known:
+            raise ValueError(f"'{key}' is not a known key (got {value!r}); {suggest(name, known, f'{group}.')}")
 
 
 def to_arguments(pairs: Mapping[str, Sequence[str]]) -> list[str]:
@@ -162,7 +200,7 @@ def read_yaml(name: str) -> dict[str, Any]:
         raise InvalidArgument("config", "must be a YAML file", f"{name!r}: {' '.join(str(error).split())}") from error
     if not isinstance(content or {}, dict):
         raise InvalidArgument("config", "must hold keys and values", f"{name!r}, which holds {content!r:.40}")
-    return dotted(content or {})
+    return current_keys(dotted(content or {}))
 
 
 def dotted(content: Mapping[str, Any]) -> dict[str, Any]:
@@ -186,6 +224,23 @@ def _dotted(content: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
         arguments = {k: v for k, v in value.items() if k not in ("class_path", "init_args")}
         for name, argument in (arguments | (value.get("init_args") or {})).items():
             yield f"{key}.{name}", argument
+
+
+def options_text() -> str:
+    """Return a line for every option that all runs have: type, default, meaning."""
+    parser = ArgumentParser(exit_on_error=False, add_help=False)
+    parser.add_class_arguments(RunOptions)
+    return keys_text(parser)
+
+
+def keys_text(parser: ArgumentParser) -> str:
+    """Return a line for every key of ``parser``: type, default, meaning."""
+    lines = []
+    for key, action in known_keys(parser).items():
+        default = "" if action.default is None else f", default {action.default}"
+        meaning = re.sub(r":\w+:`~?([^`]*)`", r"\1", action.help or "").replace("``", "")
+        lines.append(f"  --{key:<26} {meaning} ({describe_type(action._typehint)}{default})")
+    return "\n".join(lines)
 
 
 def known_keys(parser: ArgumentParser) -> dict[str, Any]:
@@ -218,6 +273,7 @@ def parse_values(parser: ArgumentParser, values: Mapping[str, Any]) -> Namespace
     """
     known = known_keys(parser)
     argv = []
+    values = {key: _current_class(value) for key, value in values.items()}
     for key, value in values.items():
         if ".".join(key.split(".")[:2]) not in known:
             raise ValueError(f"'{key}' is not a known key (got {value!r}); {_suggest_key(key, known)}")
@@ -230,14 +286,29 @@ def parse_values(parser: ArgumentParser, values: Mapping[str, Any]) -> Namespace
     try:
         return parser.parse_args(argv)
     except argparse.ArgumentError as error:
-        text = str(error)
-        found = re.match(r'Parser key "([^"]+)"', text)
-        key = found.group(1) if found else ""
-        if key in known and not isinstance(values.get(key), dict):
-            message = f"'{key}' must be {describe_type(known[key]._typehint)} (got {values.get(key)!r})"
-        else:
-            message = " ".join(text.split())
-        raise ValueError(message) from error
+        for key, action in known.items():
+            simple = _class_of(action._typehint) is None and not isinstance(values.get(key), Mapping)
+            if key in values and simple and not _fits(action._typehint, values[key]):
+                raise InvalidArgument(key, f"must be {describe_type(action._typehint)}", repr(values[key])) from error
+        raise ValueError(" ".join(str(error).split())) from error
+
+
+def _fits(hint: Any, value: Any) -> bool:
+    """Whether a value, or the text that stands for it, is of a type."""
+    one = ArgumentParser(exit_on_error=False)
+    one.add_argument("--value", type=hint)
+    try:
+        one.parse_args([f"--value={value if isinstance(value, str) else json.dumps(value)}"])
+    except argparse.ArgumentError:
+        return False
+    return True
+
+
+def _current_class(value: Any) -> Any:
+    """A value, with the import path that a class in it has now."""
+    if isinstance(value, Mapping) and isinstance(value.get("class_path"), str):
+        return {**value, "class_path": current_path(value["class_path"])}
+    return current_path(value) if isinstance(value, str) else value
 
 
 def _class_of(hint: Any) -> type | None:
@@ -263,15 +334,15 @@ def _require_class(key: str, base: type, values: Mapping[str, Any]) -> None:
                 key, f"must be given with '{key}.{next(iter(given))}'", f"none; {_known_classes(base)}"
             )
         return
-    module, _, name = str(chosen).rpartition(".")
+    path = str(chosen) if "." in str(chosen) else f"{base.__module__}.{chosen}"
+    name, allowed = path.rpartition(".")[2], f"must be the import path of a {base.__name__}"
     try:
-        found = getattr(importlib.import_module(module or base.__module__), name)
-    except Exception:  # whatever a user's module does when it is imported
-        found = None
+        found = imported(path)
+    except Exception as error:  # whatever a user's module does when it is imported
+        reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
+        raise InvalidArgument(key, allowed, f"{chosen!r}: {reason}; {_known_classes(base)}") from error
     if not (inspect.isclass(found) and issubclass(found, base)):
-        raise InvalidArgument(
-            key, f"must be the import path of a {base.__name__}", f"{chosen!r}; {_known_classes(base)}"
-        )
+        raise InvalidArgument(key, allowed, f"{chosen!r}; {_known_classes(base)}")
     takes = inspect.signature(found).parameters
     for argument, value in given.items():
         if argument not in takes:

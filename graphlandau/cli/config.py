@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import json
 import os
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
-from typing import Any, Literal
+from typing import Any
 
 import torch
 import yaml
@@ -18,9 +17,12 @@ import graphlandau
 from graphlandau.base import distributed
 from graphlandau.base.errors import InvalidArgument
 from graphlandau.base.validation import require_integer
-from graphlandau.cli.arguments import FLAGS, METHOD_OPTIONS, describe_type, dotted, known_keys, parse_values, read_yaml
+from graphlandau.cli.aliases import current_keys
+from graphlandau.cli.arguments import FLAGS, METHOD_OPTIONS, dotted, keys_text, parse_values, read_yaml
 from graphlandau.cli.option_groups import add_arguments, keys_of
+from graphlandau.cli.options import OPTIONS, RunOptions
 from graphlandau.cli.presets import (
+    FILLED_IN,
     GROUPS,
     Choice,
     choose,
@@ -33,6 +35,7 @@ from graphlandau.cli.presets import (
 )
 from graphlandau.methods import Method
 from graphlandau.nn.control import PhaseEmbedding, as_control_model
+from graphlandau.nn.pairs.compiled import chosen_mode, compile_mode
 from graphlandau.nn.time_field import as_time_field
 from graphlandau.problems import InitialValueProblem, KineticProblem, Problem
 from graphlandau.run.arguments import require_device, require_seed
@@ -42,56 +45,8 @@ from graphlandau.run.simulation import Simulation
 
 __all__ = ["RunConfig", "RunOptions", "compose", "help_text", "require_agreement", "run_parser"]
 
-# Constructor arguments that the run itself fills in; they are no keys.
-FILLED_IN: dict[str, set[str | int]] = {
-    "problem": set(),
-    "method": {"score", "flow", "control", "seed"},
-    "score": {"d", "seed"},
-    "flow": {"d", "seed"},
-    "control": {"embedding", "d_x", "d", "seed"},
-}
 DEFAULT_FLOW = "time_mlp"
 DEFAULT_CONTROL = "features"
-
-
-@dataclass
-class RunOptions:
-    """Options of every run (times are dimensionless; the problem's own values unless given).
-
-    Args:
-        particles: Number of particles, at least 2.
-        t_end: Final time.
-        dt: Time step; must divide the interval.
-        seed: Seed of particles, networks and random batches, from 0 to 2**63 - 1.
-        out: Folder of the run, new or empty; runs/<problem>-<method>-<score> unless given.
-        device: auto, cpu, cuda, cuda:1, ...
-        dtype: Floating-point type.
-        threads: Number of CPU threads, torch's choice unless given; a resume takes the same number.
-        snapshots: Number of snapshots, first and last time included.
-        metrics_every: Steps between two rows of metrics.csv.
-        checkpoint_every: Steps between two checkpoints.
-        floors: Whether to measure the density errors of the exact score and of fresh exact samples too.
-        certificate: Whether to follow the score of the density that the particles really have, and the bounds by it.
-        figures: Whether to draw the figures at the end.
-    """
-
-    particles: int | None = None
-    t_end: float | None = None
-    dt: float | None = None
-    seed: int = 0
-    out: str | None = None
-    device: str = "auto"
-    dtype: Literal["float32", "float64"] = "float32"
-    threads: int | None = None
-    snapshots: int = 11
-    metrics_every: int = 1
-    checkpoint_every: int = 25
-    floors: bool = True
-    certificate: bool = False
-    figures: bool = True
-
-
-OPTIONS = tuple(RunOptions.__dataclass_fields__)
 
 
 def _merge(sources: Sequence[Mapping[str, Any]]) -> tuple[dict[str, Choice], dict[str, Any]]:
@@ -191,7 +146,8 @@ class RunConfig:
             snapshots=run.snapshots,
             metrics_every=run.metrics_every,
             checkpoint_every=run.checkpoint_every,
-            baselines=run.floors,
+            baselines=run.baselines,
+            compile=run.compile,
             observers=[*certificate, *observers],
             labels=self.labels,
             **options,
@@ -207,19 +163,14 @@ class RunConfig:
 def _gather(arguments: Mapping[str, list[str]]) -> tuple[dict[str, Choice], dict[str, Any], dict[str, str]]:
     given = dict(arguments)
     sources: list[Mapping[str, Any]] = [read_yaml(name) for name in given.pop("config", [])]
-    command_line = {key: values[-1] for key, values in given.items()}
+    command_line = current_keys({key: values[-1] for key, values in given.items()})
     return *_merge([*sources, command_line]), command_line
 
 
 def help_text(arguments: Mapping[str, list[str]]) -> str:
     """Return a line for every key of the chosen classes and of the run: type, default, meaning."""
     choices, _, _ = _gather({key: values for key, values in arguments.items() if key not in FLAGS})
-    lines = []
-    for key, action in known_keys(run_parser(choices)).items():
-        default = "" if action.default is None else f", default {action.default}"
-        meaning = re.sub(r":\w+:`~?([^`]*)`", r"\1", action.help or "").replace("``", "")
-        lines.append(f"  --{key:<26} {meaning} ({describe_type(action._typehint)}{default})")
-    return "\n".join(lines)
+    return keys_text(run_parser(choices))
 
 
 def compose(arguments: Mapping[str, list[str]]) -> RunConfig:
@@ -292,6 +243,8 @@ def _resolve(choices: dict[str, Choice], options: dict[str, Any]) -> RunConfig:
     run.seed = require_seed(run.seed)
     run.device = _device(run.device)
     run.threads = _threads(run.threads)
+    with compile_mode(run.compile):
+        run.compile = chosen_mode()
     return RunConfig(resolved, run, instances, problem)
 
 

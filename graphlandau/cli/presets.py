@@ -5,20 +5,22 @@ from __future__ import annotations
 import difflib
 import importlib
 import inspect
+import sys
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import yaml
-from torch import nn
 
 from graphlandau.base.errors import InvalidArgument
+from graphlandau.cli.aliases import current_path
 from graphlandau.cli.option_groups import closed
-from graphlandau.methods import Method
-from graphlandau.problems import InitialValueProblem
+from graphlandau.cli.source import first_line, options_of
 
 __all__ = [
+    "FILLED_IN",
     "GROUPS",
     "Choice",
     "choose",
@@ -28,20 +30,32 @@ __all__ = [
     "experiment_path",
     "first_comment",
     "import_class",
+    "imported",
+    "known_options",
     "load_preset",
     "preset_folder",
     "preset_label",
     "preset_names",
+    "require_known",
     "suggest",
 ]
 
-# Groups of choices, each with the class that every choice of the group derives from.
-GROUPS: dict[str, type] = {
-    "problem": InitialValueProblem,
-    "method": Method,
-    "score": nn.Module,
-    "flow": nn.Module,
-    "control": nn.Module,
+# Groups of choices, each with the class that every choice of the group derives from. By their paths: torch takes
+# seconds to import, and a list of names needs none of it.
+GROUPS = {
+    "problem": "graphlandau.problems.InitialValueProblem",
+    "method": "graphlandau.methods.Method",
+    "score": "torch.nn.Module",
+    "flow": "torch.nn.Module",
+    "control": "torch.nn.Module",
+}
+# Constructor arguments that the run itself fills in; they are no keys.
+FILLED_IN: dict[str, set[str | int]] = {
+    "problem": set(),
+    "method": {"score", "flow", "control", "seed"},
+    "score": {"d", "seed"},
+    "flow": {"d", "seed"},
+    "control": {"embedding", "d_x", "d", "seed"},
 }
 
 
@@ -86,10 +100,7 @@ def load_preset(group: str, name: str) -> Choice:
 def describe_preset(group: str, name: str) -> str:
     """Return one line about a preset: the comment it begins with, else the first line of its docstring."""
     comment = first_comment(preset_folder() / group / f"{name}.yaml")
-    if comment:
-        return comment
-    found = import_class(group, load_preset(group, name).class_path)
-    return (inspect.getdoc(found) or "").partition("\n")[0]
+    return comment or first_line(load_preset(group, name).class_path)
 
 
 def first_comment(path: Path) -> str:
@@ -139,8 +150,44 @@ def choose(group: str, name: str) -> Choice:
     """
     if name in preset_names(group):
         return load_preset(group, name)
-    import_class(group, name)
-    return Choice(name, name)
+    path = current_path(name)
+    import_class(group, path)
+    return Choice(name, path)
+
+
+def require_known(group: str, name: str) -> None:
+    """Refuse a ``name`` that is neither a preset nor an import path, without importing anything.
+
+    Raises:
+        InvalidArgument: Naming what is known.
+    """
+    if name not in preset_names(group) and "." not in name:
+        hint = "or the import path of a class, such as my_lab.nets.MyNet"
+        raise InvalidArgument(group, f"must be a known name {hint}", f"{name!r}; {suggest(name, preset_names(group))}")
+
+
+def known_options(group: str, name: str) -> list[str] | None:
+    """Return the options of a preset, or of a class of this package; ``None`` where only importing it would tell."""
+    options = options_of(load_preset(group, name).class_path if name in preset_names(group) else name)
+    return None if options is None else [option for option in options if option not in FILLED_IN[group]]
+
+
+_imported: dict[str, tuple[ModuleType, Any]] = {}
+
+
+def imported(path: str) -> Any:
+    """Return what stands at an import path; a module is imported once.
+
+    Raises:
+        Exception: Whatever the module does when it is imported.
+    """
+    module_name, _, name = path.rpartition(".")
+    module, found = _imported.get(path, (None, None))
+    if module is None or sys.modules.get(module_name) is not module:
+        module = importlib.import_module(module_name)
+        found = getattr(module, name)
+        _imported[path] = module, found
+    return found
 
 
 def construct(key: str, label: str, found: type, arguments: Mapping[str, Any], keys: Collection[str]) -> Any:
@@ -165,13 +212,11 @@ def import_class(group: str, path: str) -> type:
     Raises:
         ValueError: If the import fails, or what is there is no class of the ``group``.
     """
-    module_name, _, name = path.rpartition(".")
-    if not module_name:
-        hint = "or the import path of a class, such as my_lab.nets.MyNet"
-        raise InvalidArgument(group, f"must be a known name {hint}", f"{path!r}; {suggest(path, preset_names(group))}")
-    base = GROUPS[group]
+    if "." not in path:
+        require_known(group, path)
+    base = imported(GROUPS[group])
     try:
-        found = getattr(importlib.import_module(module_name), name)
+        found = imported(path)
     except Exception as error:  # whatever a user's module does when it is imported
         raise InvalidArgument(
             group,
@@ -179,6 +224,5 @@ def import_class(group: str, path: str) -> type:
             f"{path!r}: {type(error).__name__}: {error}",
         ) from error
     if not (inspect.isclass(found) and issubclass(found, base)) or inspect.isabstract(found):
-        want = "torch.nn.Module" if base is nn.Module else f"graphlandau.{group}s.{base.__name__}"
-        raise InvalidArgument(group, f"must name a subclass of {want}", f"{path!r}, which is {found!r:.80}")
+        raise InvalidArgument(group, f"must name a subclass of {GROUPS[group]}", f"{path!r}, which is {found!r:.80}")
     return found

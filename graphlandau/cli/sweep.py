@@ -34,7 +34,7 @@ log = logging.getLogger(__name__)
 __all__ = ["grid", "run_sweep", "sweep_commands"]
 
 # Where a run is computed, not what: a sweep may go on elsewhere.
-MACHINE = ("device", "threads")
+MACHINE = ("compile", "device", "threads")
 
 
 def grid(

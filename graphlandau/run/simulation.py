@@ -18,9 +18,9 @@ import graphlandau
 from graphlandau.base import distributed
 from graphlandau.base.errors import Diverged, InvalidArgument, NonFinite, out_of_memory
 from graphlandau.base.state import particle_state
-from graphlandau.base.validation import all_finite, require_integer, require_positive
+from graphlandau.base.validation import all_finite, require_integer, require_one_of, require_positive
 from graphlandau.methods.method import FrameT, Method, ProblemT
-from graphlandau.nn.pairs import expected_calls
+from graphlandau.nn.pairs import COMPILE_MODES, compile_mode, expected_calls
 from graphlandau.run.arguments import count_steps, require_device, require_seed, require_work_for_all
 from graphlandau.run.checkpoint import Checkpoint, load_checkpoint, save_checkpoint, tensors_of
 from graphlandau.run.folder import RunFolder
@@ -65,6 +65,8 @@ class Simulation(Generic[ProblemT, FrameT]):
         metrics_every: Steps between two rows of metrics (the snapshots and the last step have one too).
         checkpoint_every: Steps between two checkpoints.
         baselines: Whether to measure the error that remains with the exact score, and with fresh exact samples.
+        compile: Whether pair sums are compiled: ``"auto"``, ``"never"``, ``"always"``, or as the environment says, see
+            :func:`graphlandau.nn.pairs.compile_mode`.
         folder: Run folder to write; ``None`` keeps everything in memory.
         progress: Whether to show a progress bar on stderr.
         observers: Further observers, which look after the built-in ones.
@@ -97,6 +99,7 @@ class Simulation(Generic[ProblemT, FrameT]):
         metrics_every: int = 1,
         checkpoint_every: int = 25,
         baselines: bool = True,
+        compile: str | None = None,
         folder: RunFolder | None = None,
         progress: bool = False,
         observers: Sequence[Observer] = (),
@@ -112,6 +115,7 @@ class Simulation(Generic[ProblemT, FrameT]):
         self.t_end = problem.t_end if t_end is None else t_end
         self.steps = count_steps(problem.t_start, self.t_end, self.dt)
         self.seed = require_seed(seed)
+        self.compile = compile if compile is None else require_one_of("compile", compile, COMPILE_MODES)
         self.device, self.dtype = require_device(device), dtype
         if dtype not in (torch.float32, torch.float64):
             raise InvalidArgument("dtype", "must be torch.float32 or torch.float64", dtype)
@@ -150,7 +154,8 @@ class Simulation(Generic[ProblemT, FrameT]):
         """
         self._clock = time.perf_counter()
         # How often a kernel will be called decides whether it is compiled: the same number after a resume.
-        with expected_calls(self.steps), self._closing_observers(), self._memory_named():
+        compiling = compile_mode(self.compile)
+        with compiling, expected_calls(self.steps), self._closing_observers(), self._memory_named():
             checkpoint = distributed.by_first(self._checkpoint)
             self.method.foresee(self.t_end, None if self.folder is None else self.folder.training)
             if checkpoint is None:

@@ -20,7 +20,7 @@ from graphlandau.run.simulation import Simulation
 HERE = Path(__file__).parents[1]
 MORTAL = (
     "run --problem bkw_2d --method ranks.Mortal --particles 60 --dt 0.01 --t_end 0.1 --checkpoint_every 2"
-    " --figures false --floors false --dtype float64 --out"
+    " --figures false --baselines false --dtype float64 --out"
 )
 SMALL = "run --problem bkw_2d --method blob --particles {} --dt 0.01 --t_end 0.02 --figures false --out out"
 

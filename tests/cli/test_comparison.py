@@ -20,7 +20,7 @@ from graphlandau.cli import main as cli
 from graphlandau.cli.comparison import compare_runs, labels, read_runs, title
 from graphlandau.plotting.style import save
 
-RUN = "run --dt 0.02 --t_end 0.04 --snapshots 2 --floors false --figures false --threads 1"
+RUN = "run --dt 0.02 --t_end 0.04 --snapshots 2 --baselines false --figures false --threads 1"
 RUNS = {
     "blob": "--problem bkw_2d --method blob --particles 60",
     "more": "--problem bkw_2d --method blob --particles 80",

@@ -309,7 +309,7 @@ REFUSALS = [
     ([*BLOB, "--metod.bandwidth", "3"], r"not a known key \(got '3'\); did you mean 'method'\? known: control, flow"),
     ([*BLOB, "--out", ""], r"'out' must name a folder \(got ''\)"),
     ([*BLOB, "--threads", "0"], r"'threads' must be an integer >= 1 \(got 0\)"),
-    ([*BLOB, "--floors", "maybe"], r"'floors' must be true or false \(got 'maybe'\)"),
+    ([*BLOB, "--baselines", "maybe"], r"'baselines' must be true or false \(got 'maybe'\)"),
     ([*BLOB, "--config", "no/such.yaml"], r"'config' must be a YAML file .*\(got 'no/such.yaml'"),
     ([*SBTM, "--score", "torch.nn.Linear"], r"required: .*score.in_features"),
     ([*SBTM, "--flow", "time_mlp"], r"'flow' must not be given, sbtm learns no flow \(got 'time_mlp'\)"),

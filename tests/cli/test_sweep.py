@@ -29,7 +29,7 @@ from graphlandau.methods import Blob
 from graphlandau.run.checkpoint import load_checkpoint
 from graphlandau.run.observers.checkpoints import Checkpoints
 
-BASE = "--problem bkw_2d --dt 0.02 --t_end 0.1 --checkpoint_every 2 --snapshots 2 --floors false --figures false"
+BASE = "--problem bkw_2d --dt 0.02 --t_end 0.1 --checkpoint_every 2 --snapshots 2 --baselines false --figures false"
 SWEEP = f"sweep --out s {BASE} --method blob --over particles=60,50"
 Call = Callable[[str], tuple[int, str, str]]
 

@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from graphlandau.base.backends import BACKENDS, MESH_FROM, MESH_TOLERANCE
 from graphlandau.graphs.partition import Partition
 from graphlandau.nn.pairs.dense import dense_pair_sum
 from graphlandau.nn.pairs.edges import complete_edges, edge_pair_sum
@@ -15,21 +16,6 @@ from graphlandau.nn.pairs.keops import keops_available, keops_pair_sum
 from graphlandau.nn.pairs.tiles import PairFormula
 
 __all__ = ["BACKENDS", "MESH_FROM", "MESH_TOLERANCE", "choose_backend", "choose_exact", "pair_sum"]
-
-# Particles in a block from which ``auto`` takes the mesh.
-MESH_FROM = 100_000
-# Relative error of the drift that the mesh is made for, unless another is asked for.
-MESH_TOLERANCE = 1e-3
-
-BACKENDS = {
-    "auto": f"moments for gamma = 0, mesh for negative gamma in 2D and 3D from {MESH_FROM:,} particles, else dense "
-    "(keops on CUDA)",
-    "dense": "tiles of components, compiled where it pays; exact, O(N^2) time, O(N) memory, any derivative",
-    "moments": "exact O(N) for gamma = 0",
-    "mesh": "particle mesh, O(N + M^d log M), for -3 <= gamma < 0 in 2D and 3D; to a tolerance, which the run measures",
-    "keops": "KeOps symbolic sums; exact, O(N^2) time, O(N) memory, no forward mode (extra 'keops')",
-    "edges": "PyG propagate over explicit edges; O(E) memory, for sparse graphs",
-}
 
 
 def choose_exact(device: torch.device | str | None) -> str:

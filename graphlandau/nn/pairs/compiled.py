@@ -18,7 +18,7 @@ import types
 import warnings
 from collections.abc import Callable, Hashable, Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -36,7 +36,8 @@ __all__ = [
     "plan",
 ]
 
-COMPILE_MODES = ("never", "auto", "always")
+Mode = Literal["never", "auto", "always"]
+COMPILE_MODES: tuple[Mode, ...] = ("never", "auto", "always")
 # The environment variable that chooses the mode where nothing else does.
 VARIABLE = "GRAPHLANDAU_COMPILE"
 
@@ -143,7 +144,7 @@ def compile_mode(mode: str | None) -> Iterator[None]:
         _mode.reset(token)
 
 
-def chosen_mode() -> str:
+def chosen_mode() -> Mode:
     """The mode that holds here.
 
     Raises:
@@ -152,7 +153,7 @@ def chosen_mode() -> str:
     mode = _mode.get()
     if mode is None:
         mode = require_one_of(VARIABLE, os.environ.get(VARIABLE) or "auto", COMPILE_MODES)
-    return mode
+    return next(each for each in COMPILE_MODES if each == mode)
 
 
 def pays(pairs: int, key: Hashable = None, device: str = "cpu") -> bool:

@@ -133,7 +133,7 @@ def test_methods_without_a_collision_drift_have_none():
 def test_the_command_takes_backend_and_tolerance(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     line = "run --problem anisotropic_coulomb_3d --method blob --particles 200 --dt 0.1 --t_end 0.2 --figures false"
-    line += " --backend mesh --mesh_tolerance 0.2 --checkpoint_every 2 --floors false --out"
+    line += " --backend mesh --mesh_tolerance 0.2 --checkpoint_every 2 --baselines false --out"
     assert cli.main([*line.split(), "run"]) == 0
     captured = capsys.readouterr()
     assert "drifts by the mesh: measured error" in captured.err + captured.out

@@ -1,0 +1,201 @@
+"""``graphlandau run``: compose, run or resume, report."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Mapping
+from itertools import count
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from graphlandau.base.errors import InvalidArgument
+from graphlandau.cli.arguments import options_text, read_arguments, refuse_typos
+from graphlandau.cli.presets import GROUPS
+from graphlandau.cli.words import USAGE, fail, several, speaks
+
+if TYPE_CHECKING:
+    from graphlandau.cli.config import RunConfig
+    from graphlandau.run.simulation import Simulation
+
+__all__ = ["run"]
+
+
+def run(argv: list[str]) -> int:
+    """Run what is asked for, or go on with a run; return the status of the command."""
+    given = read_arguments(argv)
+    if "help" in given and not given.keys() & {*GROUPS, "config"}:
+        print(f"{USAGE}\n\n{options_text()}")
+        return 0
+    if not several():
+        refuse_typos(given)
+    # torch takes seconds to import: only what has to be run is worth them.
+    from graphlandau.base import distributed
+    from graphlandau.cli.config import compose, help_text, require_agreement
+
+    if several():
+        signal.signal(signal.SIGTERM, signal.default_int_handler)  # how torchrun ends a process: as by Ctrl-C
+        distributed.start()
+    if "help" in given:
+        print(f"{USAGE}\n\n{help_text(given)}")
+        return 0
+    if "resume" in given:
+        return _resume(given)
+    show = given.pop("print_config", None) is not None
+    config = compose(given)
+    if show:
+        print(config.to_yaml(), end="")
+        return 0
+    require_agreement(config)
+    simulation = config.simulation(progress=True)
+    new_in = distributed.by_first(lambda: Path(config.options.out or _free_folder(config)))
+    return _execute(simulation, config, new_in)
+
+
+def _free_folder(config: RunConfig) -> Path:
+    """Return runs/<problem>-<method>-<score or control>, numbered if it is taken."""
+    stem = "-".join(label for label in config.labels.values() if label)
+    names = (f"runs/{stem}" + (f"-{n}" if n > 1 else "") for n in count(1))
+    return next(Path(name) for name in names if not Path(name).exists())
+
+
+def _resume(given: Mapping[str, list[str]]) -> int:
+    from graphlandau.base import distributed
+    from graphlandau.cli.config import compose, require_agreement
+    from graphlandau.run.folder import RunFolder
+
+    name = given["resume"][-1]
+    others = sorted(given.keys() - {"resume", "t_end", "threads"})
+    if others:
+        keys = ", ".join(f"'{key}'" for key in others)
+        raise ValueError(f"{keys} must not be given with --resume, which reads {name}/config.yaml")
+    folder = RunFolder.open(name)
+    try:
+        recorded = {"config": [str(folder.config)]}
+        if "threads" in given:  # another machine may have fewer
+            recorded["threads"] = given["threads"]
+        config = compose(recorded)
+        if "t_end" in given:
+            before, config = config.options.t_end, compose({**recorded, "t_end": given["t_end"]})
+            after = config.options.t_end
+            assert before is not None  # both are resolved
+            assert after is not None
+            if after < before:
+                raise InvalidArgument("t_end", f"must be at least {before:g}, the end so far", f"{after:g}")
+        require_agreement(config)
+        simulation = config.simulation(progress=True, folder=folder)
+        summary = distributed.by_first(folder.read_summary)
+        if summary is not None and summary["steps"] == simulation.steps:
+            print(f"{folder.path} is finished at t = {summary['t']:g}; a later --t_end would continue it")
+            drawn = any(folder.path.glob("figures/*.png")) or not speaks()
+            return _draw(folder.path) if config.options.figures and not drawn else 0
+        before = folder.config.read_text(encoding="utf-8")
+        folder.reopen(config.to_yaml())
+        try:
+            return _execute(simulation, config)
+        except ValueError:  # refused, before anything was done
+            folder.reopen(before)
+            if summary is not None:
+                folder.write_summary(summary)
+            raise
+    finally:
+        folder.close()
+
+
+def _execute(simulation: Simulation, config: RunConfig, new_in: Path | None = None) -> int:
+    """Run; a new folder is claimed first, and taken back if the input is refused before the first step."""
+    from graphlandau.base.distributed import RankError
+    from graphlandau.base.errors import Diverged
+    from graphlandau.run.folder import RunFolder
+
+    if new_in is not None:
+        simulation.folder = RunFolder.create(new_in, config.to_yaml())
+    folder = simulation.folder
+    assert folder is not None
+    resume = f"graphlandau run --resume {folder.path}"
+    try:
+        result = simulation.run()
+    except Diverged as error:
+        if folder.training.exists() and len(simulation.rows) <= 1:
+            return fail(f"{error}; the training is kept in {folder.training}", 1)
+        if new_in is not None and simulation.step == 0:
+            if not simulation.rows:
+                folder.discard()
+            return fail(f"{error}; change the input", 1)
+        return fail(f"{error}; the last checkpoint is kept in {folder.path}", 1)
+    except KeyboardInterrupt:
+        where = f"at step {simulation.step} of {simulation.steps}"
+        return fail(f"interrupted {where}; continue with: {resume}", 130)
+    except RankError as error:
+        where = f"at step {simulation.step} of {simulation.steps}"
+        return fail(f"{error} {where}; continue with: {resume}", 1, follows=True)
+    except ValueError as error:
+        if simulation.rows and not (new_in is not None and simulation.step == 0):
+            return fail(f"{error} (at step {simulation.step} of {simulation.steps}); once cured: {resume}", 1)
+        if new_in is not None and not folder.training.exists():
+            folder.discard()
+        raise
+    except Exception as error:  # a full disk or memory, or whatever a user's own classes raise
+        reason = _first_line(error)
+        if new_in is not None and not simulation.rows and not folder.training.exists():
+            folder.discard()
+            return fail(f"the run could not start ({reason})", 2)
+        return fail(f"{reason} at step {simulation.step} of {simulation.steps}; once cured: {resume}", 1)
+    finally:
+        folder.close()
+    print(_report(result.summary))
+    print(f"  {'folder':<28}{folder.path}")
+    return _draw(folder.path) if config.options.figures and speaks() else 0
+
+
+def _first_line(error: Exception) -> str:
+    """Return the type of an error and the first line of what it says."""
+    return ": ".join([type(error).__name__, *str(error).strip().splitlines()[:1]])
+
+
+def _report(summary: Mapping[str, Any]) -> str:
+    """Return the few numbers that say how good the run is."""
+    title = " · ".join(str(summary[key]) for key in ("problem", "method", "score", "control") if summary.get(key))
+    lines = [f"{title} · {summary['particles']:,} particles · t = {summary['t']:g} in {summary['steps']} steps"]
+
+    def add(name: str, key: str, note: str = "") -> None:
+        if summary.get(key) is not None:
+            lines.append(f"  {name:<28}{summary[key]:<12.3g}{note}".rstrip())
+
+    baselines = {"exact score": "rel_l2_density_exact_score", "fresh exact samples": "rel_l2_density_fresh"}
+    known = [f"{name} {summary[key]:.3g}" for name, key in baselines.items() if summary.get(key) is not None]
+    add("density error (rel. L2)", "rel_l2_density", f"baselines: {', '.join(known)}" if known else "")
+    add("score error (rel. Fisher)", "rel_fisher_divergence")
+    add("trajectory error (squared)", "rel_trajectory_error")
+    sample = summary.get("cov_sample_error")
+    note = "" if sample is None else f"{sample:.3g} from the exact evolution of this sample"
+    add("covariance error", "cov_frobenius_error", note)
+    error = summary.get("kl_stderr")
+    if error is None:
+        add("KL from the exact", "kl")
+    else:
+        add("KL from equilibrium", "kl", f"standard error {error:.2g}")
+    add("growth rate of the mode", "growth_rate", _beside(summary, "growth_rate_exact"))
+    add("frequency of the mode", "frequency", _beside(summary, "frequency_exact"))
+    add("free energy", "free_energy")
+    add("bound of KL (certificate)", "kl_bound_pairs", "if the score is radial")
+    add("energy drift (relative)", "energy_rel_drift")
+    add("wall seconds", "wall_seconds", f"{summary['seconds_per_step']:.3g} per step")
+    return "\n".join(lines)
+
+
+def _beside(summary: Mapping[str, Any], key: str) -> str:
+    """Return the theoretical value beside a measured one."""
+    return "" if summary.get(key) is None else f"{summary[key]:.3g} by the dispersion relation"
+
+
+def _draw(folder: Path) -> int:
+    from graphlandau.plotting import plot_run
+
+    try:
+        pictures = plot_run(folder)
+    except Exception as error:  # the numbers are safe: a figure that fails must not look like a failed run
+        reason = f"{type(error).__name__}: {error}"
+        return fail(f"no figures ({reason}); the run is complete, try: graphlandau plot {folder}", 1)
+    for picture in pictures:
+        print(f"  {'picture':<28}{picture}")
+    return 0
