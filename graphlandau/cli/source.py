@@ -83,7 +83,7 @@ def options_of(path: str) -> list[str] | None:
     if any(isinstance(base, ast.Name | ast.Attribute) and _named(base) == "NamedTuple" for base in found.bases):
         return None
     if any(_named(each) == "dataclass" for each in found.decorator_list):
-        return [*_inherited(module, found), *_fields(found)]
+        return list(dict.fromkeys([*_inherited(module, found), *_fields(found)]))
     constructor = next((x for x in found.body if isinstance(x, ast.FunctionDef) and x.name == "__init__"), None)
     if constructor is None:
         return _inherited(module, found)
