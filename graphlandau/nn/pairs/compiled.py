@@ -4,7 +4,8 @@ Compiling a tile takes some seconds, after which it is ten times faster. Inside 
 number of calls is known, and whether to compile is a function of the run alone, so that a resumed run has the same
 bits. Outside of one it follows what a tile has done so far: it is compiled as soon as the seconds that were spent on it
 eagerly, with those that the next call would take, reach half of what compiling costs. Whoever calls a tile often then
-pays at most one and a half times what he would have paid by compiling at once.
+pays at most one and a half times what he would have paid by compiling at once. How fast a tile is eagerly is measured
+on a few of its pairs before the first large call: it differs by a factor of ten between a drift and its gradient.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import os
 import time
 import types
 import warnings
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -186,6 +187,18 @@ class Evaluation:
     pairs: int = 0
     device: str = "cpu"
     start: float | None = None
+
+    @property
+    def is_guess(self) -> bool:
+        """Whether nothing is known yet of how long an eager evaluation takes, and a clock can tell."""
+        return self.start is not None and self.key is not None and self.key not in _history.spent
+
+    def try_on(self, tensors: Sequence[Tensor], pairs: int) -> None:
+        """Find out on a few pairs how long an eager evaluation takes; the second time, when all is warm."""
+        self.function(*tensors)
+        start = time.perf_counter()
+        self.function(*tensors)
+        _history.evaluated(self.key, pairs, time.perf_counter() - start, self.device)
 
     def done(self) -> None:
         """The tile has been evaluated for all of its pairs."""

@@ -189,7 +189,12 @@ class _TileSum(torch.autograd.Function):
 def _evaluate(tile: Tile, tensors: Sequence[Tensor]) -> tuple[Tensor, ...]:
     size = {axis: x.size(-1) for axis, x in zip(tile.in_axes, tensors, strict=True)}
     blocks = tensors[0].size(0)
-    chosen = plan(tile, blocks * size["i"] * size["j"], tensors[0])
+    pairs = blocks * size["i"] * size["j"]
+    chosen = plan(tile, pairs, tensors[0])
+    if chosen.is_guess and pairs > 10 * EAGER_TILE**2:
+        few = [x[:1, :, :EAGER_TILE].contiguous() for x in tensors]
+        chosen.try_on(few, min(EAGER_TILE, size["i"]) * min(EAGER_TILE, size["j"]))
+        chosen = plan(tile, pairs, tensors[0])
     rows, columns = COMPILED_TILE if chosen.is_compiled else (EAGER_TILE, EAGER_TILE)
     step = {"i": min(rows, size["i"]), "j": min(columns, size["j"])}
     # Small blocks are taken many at a time, large ones one by one, so that a tile never outgrows its budget.

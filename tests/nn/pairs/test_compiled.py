@@ -147,6 +147,21 @@ def test_a_bare_loop_is_compiled_in_time(monkeypatch):
     assert when == [0, 0, 0, 1, 2, 3, 4, 5]
 
 
+def test_a_slow_tile_is_compiled_before_its_first_large_call(monkeypatch):
+    """A few pairs tell that the call would take longer than the compiler: 512^2 pairs took a second each."""
+    seconds = iter(range(1000))
+    monkeypatch.setattr(time, "perf_counter", lambda: float(next(seconds)))
+    asked = []
+    monkeypatch.setattr(compiled, "_compile", lambda tile: asked.append(tile) or tile)
+    v = torch.randn(2000, 2)
+    expected = LandauDrift(-3.0, backend="dense")(v[:1500], -v[:1500])
+    assert not asked
+    assert compiled._history.rates["cpu"] * 4 > 2000**2  # by the guess alone it would not have been
+    LandauDrift(-2.0, backend="dense")(v, -v)
+    assert len(asked) == 1
+    assert expected.shape == (1500, 2)
+
+
 def test_the_mode_is_chosen_by_context_then_by_the_environment(monkeypatch):
     monkeypatch.setenv("GRAPHLANDAU_COMPILE", "always")
     assert compiled.pays(1)
