@@ -43,21 +43,31 @@ class NonFinite(InvalidArgument):
 
 
 class NotInvertible(ArithmeticError):
-    r"""A step whose map is not invertible: on its way :math:`\det \partial v' / \partial v \le 0` for some particle.
+    r"""A map that is not invertible: on the way of a step :math:`\det \partial v' / \partial v \le 0` for a particle.
 
     Args:
         failing: Number of such particles.
         particles: Number of all particles.
-        dt: The time step.
+        dt: The time step, if the map is that of a step.
         passing: The largest time step that would have passed, 0 if none was found.
+        cure: What helps where that is not known.
     """
 
-    def __init__(self, failing: int, particles: int, dt: float, passing: float) -> None:
-        super().__init__(failing, particles, dt, passing)
-        self.failing, self.particles, self.dt, self.passing = failing, particles, dt, passing
+    def __init__(
+        self,
+        failing: int,
+        particles: int,
+        dt: float | None = None,
+        passing: float = 0.0,
+        cure: str = "take a smaller time step",
+    ) -> None:
+        super().__init__(failing, particles, dt, passing, cure)
+        self.failing, self.particles, self.dt, self.passing, self.cure = failing, particles, dt, passing, cure
 
     def __str__(self) -> str:
         where = f"{self.failing} of {self.particles} particles ({self.failing / self.particles:.2%})"
+        if self.dt is None:
+            return f"the map is not invertible: det J <= 0 for {where}, which have no density; {self.cure}"
         cure = f"with this field a dt below {self.passing:.3g} would have passed (got {self.dt:g})"
         return f"the map of the step is not invertible: on its way det dv'/dv <= 0 for {where}; {cure}"
 

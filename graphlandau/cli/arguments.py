@@ -260,7 +260,9 @@ def describe_type(hint: Any) -> str:
     if origin is Literal:
         return f"one of {', '.join(map(str, arguments))}"
     if origin in (typing.Union, types.UnionType):
-        return " or ".join(describe_type(argument) for argument in arguments if argument is not type(None))
+        named = str in arguments  # what has a name: an object in its place only in Python
+        words = [a for a in arguments if a is not type(None) and not (named and inspect.isabstract(a))]
+        return " or ".join(map(describe_type, words))
     words = {int: "an integer", float: "a number", bool: "true or false", str: "text"}
     return words.get(hint) or (hint.__name__ if origin is None and isinstance(hint, type) else str(hint))
 
@@ -312,9 +314,10 @@ def _current_class(value: Any) -> Any:
 
 
 def _class_of(hint: Any) -> type | None:
-    """Return the class of which a key takes an instance, by its import path; None for numbers and text."""
-    found = [a for a in (typing.get_args(hint) or (hint,)) if inspect.isclass(a) and inspect.isabstract(a)]
-    return found[0] if found else None
+    """Return the class of which a key takes an instance, by its import path; None for numbers, text, and names."""
+    choices = typing.get_args(hint) or (hint,)
+    found = [a for a in choices if inspect.isclass(a) and inspect.isabstract(a)]
+    return found[0] if found and str not in choices else None
 
 
 def _require_class(key: str, base: type, values: Mapping[str, Any]) -> None:

@@ -10,11 +10,11 @@ from jaxtyping import Float
 from torch import Tensor
 
 from graphlandau.diagnostics import average
+from graphlandau.integrators.runge_kutta import RungeKutta
 from graphlandau.nn.conv import LandauDrift
 
-__all__ = ["INNER_INTEGRATORS", "Flow", "InnerFlow", "segment_to_singular"]
+__all__ = ["Flow", "InnerFlow", "segment_to_singular"]
 
-INNER_INTEGRATORS = ("euler", "rk4")
 # Below this determinant its negative logarithm goes on as a parabola: finite, and it still pushes back.
 RELAXED_BELOW = 1e-2
 
@@ -76,14 +76,14 @@ class InnerFlow:
 
     Args:
         drift: Collisions.
-        integrator: ``"euler"`` or ``"rk4"``.
+        integrator: An explicit one.
         steps: Number of inner steps.
 
     Reference: Huang and Wang, arXiv:2409.12296, Problem 3, with more than one inner step as they allow.
     """
 
     drift: LandauDrift
-    integrator: str
+    integrator: RungeKutta
     steps: int
 
     def __call__(
@@ -121,44 +121,32 @@ class InnerFlow:
         action, growth, factors = v.new_zeros(()), torch.zeros_like(v[:, 0]), []
         for _ in range(self.steps):
             begin = stage(v) if begin is None else begin
-            stages, weights = self._stages(begin, stage, v, h)
+            stages, rates = [begin], [begin.drift]
+            while len(stages) < len(self.integrator.a):
+                stages.append(stage(self.integrator.stage(v, rates, h)))
+                rates.append(stages[-1].drift)
             begin = None
-            step, derivative = torch.zeros_like(v), torch.zeros_like(stages[0].jacobian)
-            tangent, previous = eye, None
-            for k, (at, part) in enumerate(zip(stages, weights, strict=True)):
-                # The tangent of stage k: I, then I + (h/2) K_1, I + (h/2) K_2, I + h K_3.
-                if previous is not None:
-                    tangent = eye + (h if k == 3 else 0.5 * h) * previous
-                previous = at.jacobian @ tangent
-                step, derivative = step + part * at.drift, derivative + part * previous
+            slopes: list[Tensor] = []
+            for at, part in zip(stages, self.integrator.weights, strict=True):
+                tangent = self.integrator.tangent(slopes, h)
+                slopes.append(at.jacobian if tangent is None else at.jacobian @ tangent)
                 action = action - h * part * average((at.u * at.drift).sum(1), weight)
                 growth = growth + h * part * at.jacobian.diagonal(dim1=1, dim2=2).sum(-1)
-            v = v + h * step
-            factors.append(eye + h * derivative)
+            v = v + h * self.integrator.mean(rates)
+            factors.append(eye + h * self.integrator.mean(slopes))
         return Flow(v, action, growth, tuple(factors))
 
     @torch.no_grad()
-    def folded(self, flow: Flow) -> Tensor:
+    def not_invertible(self, flow: Flow) -> Tensor:
         r"""Particles whose map has lost its invertibility, ``(N,)``.
 
-        One explicit step is the end of a segment of maps that begins with the identity: folded if one of them is
-        singular, which finds also what has turned inside out twice. RK4 follows a curve of maps; folded if a step ends
-        with :math:`\det \le 0`.
+        An Euler step is the end of a segment of maps that begins with the identity: lost if one of them is singular,
+        which finds also what has turned inside out twice. Schemes of more stages follow a curve of maps; lost if a step
+        ends with :math:`\det \le 0`.
         """
-        if self.integrator == "euler":
+        if len(self.integrator.a) == 1:
             return segment_to_singular(flow.factors) <= 1
         return torch.stack([torch.linalg.det(factor) <= 0 for factor in flow.factors]).any(0)
-
-    def _stages(
-        self, begin: Stage, stage: Callable[[Tensor], Stage], v: Tensor, h: float
-    ) -> tuple[list[Stage], list[float]]:
-        """The stages of one step, and the weight of each."""
-        if self.integrator == "euler":
-            return [begin], [1.0]
-        stages = [begin]
-        for fraction in (0.5, 0.5, 1.0):
-            stages.append(stage(v + fraction * h * stages[-1].drift))
-        return stages, [1 / 6, 1 / 3, 1 / 3, 1 / 6]
 
 
 @torch.no_grad()
@@ -166,8 +154,8 @@ def segment_to_singular(factors: tuple[Tensor, ...]) -> Float[Tensor, " N"]:
     r"""How far along the segment from the identity to its Jacobian each particle's map becomes singular.
 
     The smallest :math:`\theta > 0` with :math:`\det(I + \theta (G - I)) = 0` over the inner steps: minus the reciprocal
-    of the most negative real eigenvalue of :math:`G - I`. At most 1 where the map has folded, infinite where it
-    certainly has not; for one explicit step :math:`\theta \tau` is the step that would just have passed.
+    of the most negative real eigenvalue of :math:`G - I`. At most 1 where the map is not invertible, infinite
+    where it certainly is; for one explicit step :math:`\theta \tau` is the step that would just have passed.
     """
     eye = torch.eye(factors[0].size(-1), dtype=factors[0].dtype, device=factors[0].device)
     least = torch.full_like(factors[0][:, 0, 0], torch.inf)

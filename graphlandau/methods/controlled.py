@@ -148,9 +148,9 @@ class ControlledTransport(KineticTransport):
             NotInvertible: If on the segment from the identity a determinant reaches 0.
         """
         reach = segment_to_singular((_factor(jacobian, dt),))
-        n, folded = len(reach), int((reach <= 1).sum())
-        if folded:
-            raise NotInvertible(folded, n, dt, float(reach.min()) * dt)
+        n, failing = len(reach), int((reach <= 1).sum())
+        if failing:
+            raise NotInvertible(failing, n, dt, float(reach.min()) * dt)
         if self.log_det == "trace":
             return dt * jacobian.diagonal(dim1=1, dim2=2).sum(-1)
         return log_determinant(jacobian, dt)

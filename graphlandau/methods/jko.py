@@ -14,6 +14,7 @@ from graphlandau.base.state import particle_state
 from graphlandau.base.validation import require_positive
 from graphlandau.diagnostics import average
 from graphlandau.integrators.inner_flow import Flow, InnerFlow, segment_to_singular
+from graphlandau.integrators.named import explicit_integrator
 from graphlandau.methods.learned import LearnedTransport, particles_of
 from graphlandau.methods.method import Scored
 from graphlandau.methods.options import Collisions, InnerStep, Step
@@ -31,8 +32,8 @@ __all__ = ["JKO"]
 
 # Particles per mini-batch unless given: the pairs of one fill a processor, and the noise of its loss is small.
 MINIBATCH = 1280
-# Halvings of a step that folds, in search of one that does not.
-MOST_HALVINGS = 10
+# Halvings of a step whose map is not invertible, in search of one whose map is.
+MAX_HALVINGS = 10
 
 
 class JKO(LearnedTransport):
@@ -59,8 +60,8 @@ class JKO(LearnedTransport):
     v``, which moves nothing; as the score of the run it is shown with :math:`\langle s \rangle = 0` and
     :math:`\langle v \cdot s \rangle = -d`, as the true one has.
 
-    A step that folds space (:math:`\det \nabla T \le 0` on the way from the identity, for some particle) is refused;
-    with ``log_det="none"`` and one explicit step it is not looked for, which saves the derivatives.
+    A step whose map is not invertible (:math:`\det \nabla T \le 0` on the way from the identity, for some particle) is
+    refused; with ``log_det="none"`` and one explicit step it is not looked for, which saves the derivatives.
 
     Args:
         score: Score model for ``u``, or any ``nn.Module`` that maps :math:`(N, d) \to (N, d)`.
@@ -73,7 +74,7 @@ class JKO(LearnedTransport):
     Raises:
         ValueError: If an argument is out of range, ``minibatch`` or ``batch_size`` exceeds the number of particles, or
             the score model cannot be minimised over with these options.
-        ArithmeticError: In the course of a run, if a step folds space; it names the share of the particles and the
+        NotInvertible: In the course of a run, if the map of a step is not; it names the share of the particles and the
             time step that would have passed.
 
     Reference: Huang and Wang, arXiv:2409.12296, Algorithms 1 and 2, Eqs. (20)-(25). The exact determinant and the
@@ -97,7 +98,7 @@ class JKO(LearnedTransport):
     @property
     def explicit(self) -> bool:
         """Whether the objective is the pairwise one, quadratic in ``u``."""
-        return self.inner.inner_steps == 1 and self.inner.integrator == "euler" and self.log_det != "exact"
+        return self.inner.single and self.log_det != "exact"
 
     def minibatch_of(self, n: int) -> int:
         """Particles per mini-batch: what fills a processor unless another number is asked for."""
@@ -110,8 +111,8 @@ class JKO(LearnedTransport):
         if size > n:
             raise InvalidArgument("minibatch", f"must be at most the number of particles, {n}", size)
         super().prepare(state, problem)
+        self.flow = InnerFlow(self.drift, explicit_integrator(self.inner.integrator), self.inner.inner_steps)
         self.action = JKOAction(problem.gamma, problem.strength, backend=_exact(self.collisions.backend))
-        self.flow = InnerFlow(self.drift, self.inner.integrator, self.inner.inner_steps)
         self.span = None
         if isinstance(self.model, ClosedFormScore):
             self.span = SpanSolver(self.model, self.action, self.drift, size, self.generator)
@@ -126,7 +127,7 @@ class JKO(LearnedTransport):
         Raises:
             ValueError: With more than one inner step, or one of RK4; or as every learned method.
         """
-        if self.inner.inner_steps > 1 or self.inner.integrator != "euler":
+        if not self.inner.single:
             inner = f"{self.inner.inner_steps} of {self.inner.integrator}"
             raise InvalidArgument("certificate", "needs steps of jko with one inner step of euler", inner)
         super().require_score_field()
@@ -240,27 +241,27 @@ class JKO(LearnedTransport):
         growth = flow.relaxed_log_det() if self.log_det == "exact" else flow.growth
         return (flow.action - 2 * average(growth, weight)) / tau
 
-    def _require_unfolded(self, flow: Flow, flow_for: Callable[[float], Flow], dt: float) -> None:
+    def _require_invertible(self, flow: Flow, flow_for: Callable[[float], Flow], dt: float) -> None:
         """Refuse a map that loses its invertibility at some particle; what is not finite is found elsewhere."""
-        n, folded = len(flow.v), int(self.flow.folded(flow).sum())
-        if not folded:
+        n, failing = len(flow.v), int(self.flow.not_invertible(flow).sum())
+        if not failing:
             return
-        if self.inner.inner_steps == 1 and self.inner.integrator == "euler":
+        if self.inner.single:
             passing = float(segment_to_singular(flow.factors).min()) * dt
         else:  # the map is not linear in dt
-            halves = (dt / 2**k for k in range(1, MOST_HALVINGS + 1))
+            halves = (dt / 2**k for k in range(1, MAX_HALVINGS + 1))
             passing = next((tau for tau in halves if self._passes(flow_for(tau))), 0.0)
-        raise NotInvertible(folded, n, dt, passing)
+        raise NotInvertible(failing, n, dt, passing)
 
     def _passes(self, flow: Flow) -> bool:
-        return bool(flow.v.isfinite().all()) and not bool(self.flow.folded(flow).any())
+        return bool(flow.v.isfinite().all()) and not bool(self.flow.not_invertible(flow).any())
 
     @torch.no_grad()
     def advance(self, state: Data, frame: Scored, dt: float) -> Data:
         """Move the particles along the minimiser.
 
         Raises:
-            ArithmeticError: If the map folds space at some particle.
+            NotInvertible: If the map is not invertible at some particle.
         """
         weight = state.get("weight")
         if frame.jac_s is None:
@@ -272,7 +273,7 @@ class JKO(LearnedTransport):
             return self.flow(field, state.v, tau, batch=frame.batch, weight=weight, first=first)
 
         flow = flow_for(dt)
-        self._require_unfolded(flow, flow_for, dt)
+        self._require_invertible(flow, flow_for, dt)
         if self.log_det == "none":
             return particle_state(flow.v, t=state.t + dt, weight=weight, checked=False)
         growth = flow.log_det() if self.log_det == "exact" else flow.growth

@@ -11,7 +11,7 @@ from torch_geometric.data import Data
 
 from graphlandau.base.state import particle_state
 from graphlandau.base.validation import require_finite
-from graphlandau.integrators.symplectic import symplectic_step
+from graphlandau.integrators.symplectic import MAPS
 from graphlandau.methods.forces import Force, force_of
 from graphlandau.methods.method import Frame, Method
 from graphlandau.methods.options import Push
@@ -100,7 +100,7 @@ class KineticTransport(Method[KineticProblem, Forced]):
             followed.append(self.force.follow(state["pos"], moved, frame.field, dt))
             return followed[0][0]
 
-        x, v = symplectic_step(state["pos"], state.v, frame.force, force_after, dt, self.options.map)
+        x, v = MAPS[self.options.map].step(state["pos"], state.v, frame.force, force_after, dt)
         return x, v, *followed[0]
 
     def collide(self, state: Data, x: Tensor, v: Tensor, field: Tensor | None, dt: float) -> dict[str, Tensor]:

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from graphlandau.base.errors import InvalidArgument
 from graphlandau.base.validation import require_integer, require_one_of, require_positive
 from graphlandau.graphs.grid import MIN_CELLS
-from graphlandau.integrators.inner_flow import INNER_INTEGRATORS
-from graphlandau.integrators.steps import INTEGRATORS
+from graphlandau.integrators.integrator import Integrator
+from graphlandau.integrators.named import explicit_integrator, integrator_of
 from graphlandau.integrators.symplectic import MAPS
 from graphlandau.nn.conv import LandauDrift
 from graphlandau.nn.pairs import BACKENDS, MESH_TOLERANCE, keops_available
@@ -57,7 +57,8 @@ class Step:
     r"""A step along the drift of a score that is held fixed, and what becomes of the log-density.
 
     Args:
-        integrator: ``"euler"``, or ``"midpoint"`` (exact energy).
+        integrator: ``"euler"``, ``"midpoint"`` (exact energy), ``"rk4"``, or an
+            :class:`~graphlandau.integrators.Integrator`, also by its import path.
         log_det: ``"exact"`` determinant of the step, ``"linear"`` (its first order in dt, as in the papers),
             or ``"none"``: no log-density, hence no entropy and KL.
 
@@ -65,11 +66,11 @@ class Step:
         ValueError: If an option is not one of its choices.
     """
 
-    integrator: str = "euler"
+    integrator: str | Integrator = "euler"
     log_det: str = "exact"
 
     def __post_init__(self) -> None:
-        require_one_of("integrator", self.integrator, tuple(INTEGRATORS))
+        integrator_of(self.integrator)
         require_one_of("log_det", self.log_det, ("exact", "linear", "none"))
 
 
@@ -78,7 +79,8 @@ class InnerStep:
     r"""The flow along the field of a JKO step, in its inner time.
 
     Args:
-        integrator: Of the inner time, ``"euler"`` or ``"rk4"``.
+        integrator: Of the inner time, ``"euler"``, ``"rk4"``, or a :class:`~graphlandau.integrators.RungeKutta`, also
+            by its import path.
         inner_steps: Steps of the inner time.
         log_det: ``"linear"``, ``"exact"``, or ``"none"``: the linear objective, but no log-density is carried.
 
@@ -86,14 +88,19 @@ class InnerStep:
         ValueError: If an option is out of range.
     """
 
-    integrator: str = "euler"
+    integrator: str | Integrator = "euler"
     inner_steps: int = 1
     log_det: str = "linear"
 
     def __post_init__(self) -> None:
-        require_one_of("integrator", self.integrator, INNER_INTEGRATORS)
+        explicit_integrator(self.integrator)
         require_integer("inner_steps", self.inner_steps, minimum=1)
         require_one_of("log_det", self.log_det, ("exact", "linear", "none"))
+
+    @property
+    def single(self) -> bool:
+        """Whether the drift is evaluated once, at the start: one step of Euler, a map that is linear in ``dt``."""
+        return self.inner_steps == 1 and len(explicit_integrator(self.integrator).weights) == 1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,7 +131,7 @@ class Push(Mesh):
 
     Args:
         map: ``"verlet"``, ``"kick_drift"`` or ``"drift_kick"``, see
-            :func:`~graphlandau.integrators.symplectic.symplectic_step`.
+            :class:`~graphlandau.integrators.SymplecticMap`.
         field: ``"poisson"``, or ``"ampere"``: the field is moved on by the current, and solved for once, at the start;
             its components are then on the faces between nodes, half a cell further.
 

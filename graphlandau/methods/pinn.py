@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch_geometric.data import Data
 
 from graphlandau.base import distributed
-from graphlandau.base.errors import InvalidArgument
+from graphlandau.base.errors import InvalidArgument, NotInvertible
 from graphlandau.base.state import particle_state
 from graphlandau.base.validation import require_one_of
 from graphlandau.methods.method import Scored
@@ -32,7 +32,7 @@ __all__ = ["PINN"]
 # Samples from which mean and temperature are taken where the problem does not know its own.
 MOMENT_SAMPLES = 100_000
 # Share of the particles that may be without a density.
-MOST_FOLDED = 0.01
+MAX_WITHOUT_DENSITY = 0.01
 
 log = logging.getLogger(__name__)
 
@@ -47,8 +47,8 @@ class PINN(LandauTransport):
     often one looks.
 
     The log-density is :math:`\log f_0(v_0) - \log \det \nabla \Phi` for the flow. It is not defined for a particle
-    where the map is folded: such a one, mostly far out where training has seen few, keeps what it had. The column
-    ``folded`` of the metrics counts them; more than 1 % end the run.
+    where the map is not invertible: such a one, mostly far out where training has seen few, keeps what it had. The
+    column ``folded`` of the metrics counts them; more than 1 % end the run.
 
     Args:
         score: Network of the score, a field of velocity and time (:class:`~graphlandau.nn.TimeField`).
@@ -200,19 +200,16 @@ class PINN(LandauTransport):
             log_f = self.problem.log_prob(state.v0).to(v.dtype) - log_det
             folded = torch.isnan(log_det)
             self.folded, before = int(folded.sum()), self.folded
-            if self.folded > MOST_FOLDED * v.size(0):
-                raise ArithmeticError(
-                    f"the learned flow is folded for {self.folded} of {v.size(0)} particles, which have no density; "
-                    "train longer, or take --log_det none"
-                )
+            if self.folded > MAX_WITHOUT_DENSITY * v.size(0):
+                raise NotInvertible(self.folded, v.size(0), cure="train longer, or take --log_det none")
             if self.folded and not before:
-                log.warning("the learned flow is folded for %d of %d particles at t = %g", self.folded, v.size(0), t)
+                log.warning("the flow is not invertible for %d of %d particles at t = %g", self.folded, v.size(0), t)
             log_f = torch.where(folded, state.get("log_f", log_f), log_f)
         weight = state.get("weight")
         return particle_state(v, t=t, weight=weight, log_f=log_f, v0=state.v0, checked=False)
 
     def record(self) -> dict[str, float]:
-        """Number of particles where the flow is folded."""
+        """Number of particles where the flow is not invertible."""
         return {"folded": self.folded} if self.transport == "flow" and self.log_det != "none" else {}
 
     def state_dict(self) -> dict[str, Tensor]:

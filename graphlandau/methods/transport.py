@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
 import torch
@@ -14,10 +14,10 @@ from graphlandau.base.errors import InvalidArgument
 from graphlandau.base.state import particle_state
 from graphlandau.base.vectors import matvec
 from graphlandau.graphs import RandomBatches
-from graphlandau.integrators.steps import INTEGRATORS, Step
+from graphlandau.integrators.integrator import Integrator, Moved
+from graphlandau.integrators.named import integrator_of
 from graphlandau.methods.method import Facts, Method, Scored
-from graphlandau.methods.options import Collisions
-from graphlandau.methods.options import Step as StepOptions
+from graphlandau.methods.options import Collisions, Step
 from graphlandau.nn.conv import LandauDrift
 from graphlandau.nn.pairs import choose_backend
 from graphlandau.nn.score import ScoreModel
@@ -43,7 +43,7 @@ class LandauTransport(Method[Problem, Scored]):
 
     def __init__(
         self,
-        step: StepOptions = StepOptions(),
+        step: Step = Step(),
         collisions: Collisions = Collisions(),
         seed: int = 0,
     ) -> None:
@@ -129,13 +129,13 @@ class LandauTransport(Method[Problem, Scored]):
     @torch.no_grad()
     def advance(self, state: Data, frame: Scored, dt: float) -> Data:
         """Move the particles by one step, and their log-density with them."""
-        step = self._step(state, frame, dt)
+        moved = self._move(state, frame, dt)
         log_f = None
         if self.log_det != "none":
-            log_f = state.log_f - self._log_det(state, frame, step.at, dt)
-        return particle_state(step.v, t=state.t + dt, weight=state.get("weight"), log_f=log_f, checked=False)
+            log_f = state.log_f - self._log_det(state, frame, moved.at, dt)
+        return particle_state(moved.v, t=state.t + dt, weight=state.get("weight"), log_f=log_f, checked=False)
 
-    def _step(self, state: Data, frame: Scored, dt: float) -> Step:
+    def _move(self, state: Data, frame: Scored, dt: float) -> Moved:
         weight = state.get("weight")
 
         def field(v: Tensor) -> Tensor:
@@ -144,28 +144,29 @@ class LandauTransport(Method[Problem, Scored]):
                 return frame.drift
             return self.drift(v, frame.s, batch=frame.batch, weight=weight)
 
-        return INTEGRATORS[self.step.integrator](state.v, field, dt)
+        return self.integrator.step(state.v, field, dt)
 
-    def _log_det(self, state: Data, frame: Scored, at: Tensor, dt: float) -> Tensor:
+    @property
+    def integrator(self) -> Integrator:
+        """What the step is taken by."""
+        return integrator_of(self.step.integrator)
+
+    def _log_det(self, state: Data, frame: Scored, at: tuple[Tensor, ...], dt: float) -> Tensor:
         """Logarithm of the determinant of the step, or its first order in dt."""
         assert frame.jac_s is not None
-        by_v, by_s = self.drift.partials(at, frame.s, batch=frame.batch, weight=state.get("weight"))
-        by_s = by_s @ frame.jac_s
+        weight, T, S = state.get("weight"), [], []
+        for place in at:
+            by_v, by_s = self.drift.partials(place, frame.s, batch=frame.batch, weight=weight)
+            T.append(by_v)
+            S.append(by_s @ frame.jac_s)
         if self.log_det == "linear":
-            return dt * (by_v + by_s).diagonal(dim1=1, dim2=2).sum(-1)
-        after, before = self._rates(by_v, by_s)
+            rate = torch.zeros_like(state.v[:, 0])
+            for b, by_v, by_s in zip(self.integrator.weights, T, S, strict=True):
+                rate = rate + b * (by_v + by_s).diagonal(dim1=1, dim2=2).sum(-1)
+            return dt * rate
+        after, before = self.integrator.factors(T, S, dt)
         log_det = log_determinant(after, dt)
         return log_det if before is None else log_det - log_determinant(before, dt)
-
-    def _rates(self, by_v: Tensor, by_s: Tensor) -> tuple[Tensor, Tensor | None]:
-        r"""Matrices :math:`A, B` of the Jacobian of a step :math:`(I + \Delta t B)^{-1} (I + \Delta t A)`.
-
-        From :math:`T = \partial_v U` and :math:`S = \partial_s U \, \nabla s` where the drift was evaluated: Euler
-        :math:`A = T + S` and ``None`` for :math:`B = 0`; midpoint :math:`A = T / 2 + S`, :math:`B = -T / 2`.
-        """
-        if self.step.integrator == "euler":
-            return by_v + by_s, None
-        return 0.5 * by_v + by_s, -0.5 * by_v
 
     def step_jacobian(self, state: Data, frame: Scored, dt: float) -> Callable[[Tensor], Tensor]:
         r"""The Jacobian :math:`\partial v_i' / \partial v_i` of a step as a function that can be differentiated.
@@ -176,27 +177,31 @@ class LandauTransport(Method[Problem, Scored]):
         """
         field, weight = self.score_field(state), state.get("weight")
         weight = None if weight is None else weight.double()
-        where = self._step(state, frame, dt).at.double()
+        integrator, at = self.integrator, self._move(state, frame, dt).at
+        at_start = all(place is state.v for place in at)
 
-        def factors(y: Tensor, s: Tensor, jac_s: Tensor) -> tuple[Tensor, Tensor | None]:
-            # The very numbers of the receivers, so that a particle meets itself at distance zero.
-            by_v, by_s = self.drift.partials(y.detach(), s.detach(), batch=frame.batch, weight=weight, at=(y, s))
-            after, before = self._rates(by_v, by_s @ jac_s)
-            eye = torch.eye(y.size(1), dtype=y.dtype, device=y.device)
-            return eye + dt * after, None if before is None else eye + dt * before
+        def partials(places: Sequence[Tensor], s: Tensor, jac_s: Tensor) -> tuple[list[Tensor], list[Tensor]]:
+            T, S = [], []
+            for y in places:
+                # The very numbers of the receivers, so that a particle meets itself at distance zero.
+                by_v, by_s = self.drift.partials(y.detach(), s.detach(), batch=frame.batch, weight=weight, at=(y, s))
+                T.append(by_v)
+                S.append(by_s @ jac_s)
+            return T, S
 
         def jacobian(x: Tensor) -> Tensor:
             s, jac_s = field(x)
-            if self.step.integrator == "euler":
-                return factors(x, s, jac_s)[0]
-            with torch.no_grad():
-                after, before = factors(where, s, jac_s)
-                assert before is not None
-                change = 0.5 * torch.linalg.solve(before, after + before)
-            # The midpoint moves with the velocity by (I + J) / 2; its value stays as it is.
-            after, before = factors(where + matvec(change, x - x.detach()), s, jac_s)
-            assert before is not None
-            return torch.linalg.solve(before, after)
+            places = [x if place is state.v else place.double() for place in at]
+            if not at_start:
+                with torch.no_grad():
+                    slopes = integrator.slopes(*partials(places, s, jac_s), dt)
+                # A place moves with the velocity; its value stays as it is.
+                there = zip(places, slopes, strict=True)
+                places = [y if slope is None else y + matvec(slope, x - x.detach()) for y, slope in there]
+            after, before = integrator.factors(*partials(places, s, jac_s), dt)
+            eye = torch.eye(x.size(1), dtype=x.dtype, device=x.device)
+            after = eye + dt * after
+            return after if before is None else torch.linalg.solve(eye + dt * before, after)
 
         return jacobian
 

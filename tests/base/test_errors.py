@@ -30,6 +30,7 @@ def test_another_name_for_the_argument_keeps_the_type(kind):
         InvalidArgument("k", "must be odd", 2, "; try 3"),
         NonFinite("v", "must be finite", "2 of 6"),
         NotInvertible(3, 60, 0.1, 0.07),
+        NotInvertible(3, 60, cure="train longer"),
         Diverged("'v' became non-finite"),
     ],
 )

@@ -8,6 +8,7 @@ import pytest
 import torch
 from invariants import particles
 
+from graphlandau.integrators import explicit_integrator
 from graphlandau.integrators.inner_flow import RELAXED_BELOW, Flow, InnerFlow, segment_to_singular
 from graphlandau.nn import JKOAction, LandauDrift
 
@@ -35,7 +36,7 @@ def test_factors_are_the_derivative_of_the_discrete_map(integrator, steps, gamma
     v, weight = plasma(8, 2)
     target = torch.tensor([0.3, -0.4], dtype=v.dtype)
     weights = torch.cat([weight, weight.new_zeros(1)])
-    flow = InnerFlow(LandauDrift(gamma, 0.5), integrator, steps)
+    flow = InnerFlow(LandauDrift(gamma, 0.5), explicit_integrator(integrator), steps)
 
     def end(x):
         return flow(field, torch.cat([v, x[None]]), 0.2, weight=weights).v[-1]
@@ -54,10 +55,10 @@ def test_order_in_the_inner_step(integrator, order, coarsest):
     """Velocities, growth of the log-determinant and action, against 64 steps of RK4."""
     v, weight = plasma(10, 3)
     drift = LandauDrift(-1.0)
-    exact = InnerFlow(drift, "rk4", 64)(field, v, 0.5, weight=weight)
+    exact = InnerFlow(drift, explicit_integrator("rk4"), 64)(field, v, 0.5, weight=weight)
 
     def errors(steps):
-        found = InnerFlow(drift, integrator, steps)(field, v, 0.5, weight=weight)
+        found = InnerFlow(drift, explicit_integrator(integrator), steps)(field, v, 0.5, weight=weight)
         gaps = (found.v - exact.v, found.growth - exact.growth, found.log_det() - exact.log_det())
         return [float(gap.norm()) for gap in (*gaps, found.action - exact.action)]
 
@@ -71,7 +72,7 @@ def test_one_explicit_step_is_the_pairwise_objective(batch):
     """(action - 2 <div U> tau) / tau^2 = L(u), whatever tau."""
     v, weight = plasma(10, 3)
     for tau in (0.1, 3.0):
-        flow = InnerFlow(LandauDrift(-3.0), "euler", 1)(field, v, tau, batch=batch, weight=weight)
+        flow = InnerFlow(LandauDrift(-3.0), explicit_integrator("euler"), 1)(field, v, tau, batch=batch, weight=weight)
         share = weight / weight.sum()
         value = (flow.action - 2 * (share * flow.growth).sum()) / tau
         expected = JKOAction(-3.0)(v, *field(v), batch=batch, weight=weight)
@@ -83,7 +84,7 @@ def test_what_is_known_of_the_start_is_not_computed_again(steps):
     v, weight = plasma(10, 2)
     drift = LandauDrift(-3.0)
     u, jacobian = field(v)
-    flow = InnerFlow(drift, "rk4", steps)
+    flow = InnerFlow(drift, explicit_integrator("rk4"), steps)
     plain = flow(field, v, 0.1, weight=weight)
     given = flow(field, v, 0.1, weight=weight, first=(u, jacobian, drift(v, u, weight=weight)))
     assert torch.equal(plain.v, given.v)
@@ -95,7 +96,7 @@ def test_momentum_is_exact_and_energy_of_the_order_of_the_integrator(integrator)
     v, weight = plasma(12, 3)
 
     def gains(tau):
-        end = InnerFlow(LandauDrift(-1.0), integrator, 1)(field, v, tau, weight=weight).v
+        end = InnerFlow(LandauDrift(-1.0), explicit_integrator(integrator), 1)(field, v, tau, weight=weight).v
         momentum = (weight[:, None] * (end - v)).sum(0).norm()
         energy = (weight * (end**2 - v**2).sum(1)).sum().abs()
         return float(momentum), float(energy)

@@ -10,6 +10,7 @@ import torch
 from torch_geometric.data import Data
 
 from graphlandau.base.state import particle_state
+from graphlandau.integrators import explicit_integrator
 from graphlandau.integrators.inner_flow import InnerFlow
 from graphlandau.methods.span import SpanSolver, _Field
 from graphlandau.nn import ClosedFormScore, JKOAction, LandauDrift
@@ -35,7 +36,7 @@ def pair_loss(quadratic, weights):
 
 
 def exact_step(span, state, batch, tau=TAU):
-    flow = InnerFlow(span.drift, "euler", 1)
+    flow = InnerFlow(span.drift, explicit_integrator("euler"), 1)
 
     def loss(field):
         found = flow(field, state.v, tau, batch=batch, weight=state.get("weight"))

@@ -8,6 +8,7 @@ from invariants import direct_sum, particles
 
 from graphlandau.base.state import particle_state
 from graphlandau.cli.option_groups import closed
+from graphlandau.integrators import INTEGRATORS
 from graphlandau.methods import Collisions, LandauTransport, Scored, Step
 from graphlandau.problems import Anisotropic, Gaussian, Problem
 
@@ -169,7 +170,13 @@ def test_evaluation_leaves_no_graph_and_no_trace():
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("integrator", "rk4"), ("log_det", "approximate"), ("backend", "cuda"), ("batch_size", 1), ("batch_size", "all")],
+    [
+        ("integrator", "leapfrog"),
+        ("log_det", "approximate"),
+        ("backend", "cuda"),
+        ("batch_size", 1),
+        ("batch_size", "all"),
+    ],
 )
 def test_refuses_options(name, value):
     with pytest.raises(ValueError, match=f"'{name}' must be"):
@@ -195,3 +202,45 @@ def test_dtype_follows_the_particles(dtype):
     state = method.initialise(particle_state(v), Anisotropic(3))
     after = method.advance(state, method.evaluate(state), 0.01)
     assert after.v.dtype == after.log_f.dtype == dtype
+
+
+@pytest.mark.parametrize("integrator", INTEGRATORS)
+@pytest.mark.parametrize("log_det", ["exact", "linear"])
+def test_the_jacobian_of_a_step_is_that_of_its_determinant_and_can_be_differentiated(integrator, log_det):
+    """A tracer of weight zero moves no other: the slope of its log-determinant, by central differences."""
+    v, weight = plasma().v, plasma().weight.clone()
+    weight[-1] = 0.0
+    method = Tracked(step=Step(integrator=integrator, log_det=log_det))
+    method.prepare(plasma(), problem(-1.5))
+
+    def begin(x):
+        state = particle_state(torch.cat([v[:-1], x[None]]), t=0.0, weight=weight)
+        state.log_f = torch.zeros_like(weight)
+        return state, method.evaluate(state)
+
+    def change(x):
+        state, frame = begin(x)
+        return -float(method.advance(state, frame, 0.1).log_f[-1])
+
+    state, frame = begin(v[-1])
+    x = state.v.clone().requires_grad_()
+    log_dets = torch.linalg.slogdet(method.step_jacobian(state, frame, 0.1)(x)).logabsdet
+    if log_det == "linear":
+        assert change(v[-1]) == pytest.approx(float(log_dets[-1]), abs=0.1)
+        return
+    assert change(v[-1]) == pytest.approx(float(log_dets[-1]), abs=1e-12)
+    (slope,) = torch.autograd.grad(log_dets[-1], x)
+    h = 1e-5
+    expected = [(change(v[-1] + h * e) - change(v[-1] - h * e)) / (2 * h) for e in torch.eye(2, dtype=v.dtype)]
+    assert torch.allclose(slope[-1], torch.tensor(expected, dtype=v.dtype), rtol=1e-6, atol=1e-7)
+
+
+class Tracked(Smooth):
+    """The same score as a function of any velocity."""
+
+    def score_field(self, state):
+        def field(x):
+            slope = torch.diag_embed(1 - torch.tanh(x @ MIXING) ** 2) @ MIXING.T
+            return smooth_score(x), slope - torch.eye(2, dtype=x.dtype)
+
+        return field

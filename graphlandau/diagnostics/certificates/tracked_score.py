@@ -18,7 +18,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from graphlandau.base.errors import InvalidArgument
+from graphlandau.base.errors import InvalidArgument, NotInvertible
 from graphlandau.base.validation import require_velocities
 
 __all__ = ["PushedForward", "push_forward", "push_score"]
@@ -51,7 +51,7 @@ def push_forward(
 
     Raises:
         ValueError: If shapes do not match.
-        ArithmeticError: If the map is not invertible at a particle.
+        NotInvertible: If the map is not invertible at a particle.
 
     Example:
         >>> v = torch.tensor([[1.0, 2.0], [0.0, -1.0]])
@@ -91,7 +91,7 @@ def push_score(
 
     Raises:
         ValueError: If shapes do not match.
-        ArithmeticError: If the map is not invertible at a particle.
+        NotInvertible: If the map is not invertible at a particle.
     """
     require_velocities("v", v, min_particles=1)
     if sigma.shape != v.shape or sigma.dtype != v.dtype:
@@ -107,10 +107,7 @@ def push_score(
         sign, log_det = torch.linalg.slogdet(J)
         failing = int((~(sign > 0)).sum())
         if failing:
-            raise ArithmeticError(
-                f"the map of the step is not invertible: det J <= 0 for {failing} of {v.size(0)} particles, where the "
-                "density that it pushes forward has no score; take a smaller time step"
-            )
+            raise NotInvertible(failing, v.size(0))
         # A map may be linear: then nothing depends on x.
         slope = torch.zeros_like(x)
         if log_det.requires_grad:

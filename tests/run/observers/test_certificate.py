@@ -156,7 +156,7 @@ def test_a_folded_step_ends_the_run():
     problem = BKW(2, t_start=0.5)
     run = simulation(METHODS["closed_form"](), problem, dt=20.0, t_end=40.5)
     with pytest.raises(
-        Diverged, match=r"at step 0 of 2 .* the map of the step is not invertible: det J <= 0 for \d+ of 60 particles"
+        Diverged, match=r"at step 0 of 2 .* the map is not invertible: det J <= 0 for \d+ of 60 particles"
     ):
         run.run()
 
