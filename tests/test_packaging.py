@@ -60,6 +60,7 @@ def test_wheel_holds_the_package_and_its_configs(tmp_path: Path) -> None:
         assert f"graphlandau/{file.relative_to(ROOT).as_posix()}" in names
     for file in (ROOT / "graphlandau").rglob("*.py"):
         assert file.relative_to(ROOT).as_posix() in names
+    assert "graphlandau/py.typed" in names
     assert not any(name.startswith("tests/") for name in names)
 
 
