@@ -72,7 +72,7 @@ def options_of(path: str) -> list[str] | None:
 
     Example:
         >>> options_of("graphlandau.problems.BKW")
-        ['d', 'particles', 'dt', 't_start', 't_end']
+        ['d', 'strength', 't_start', 't_end']
         >>> options_of("my_lab.problems.Beam") is None
         True
     """

@@ -9,15 +9,12 @@ import os
 import re
 import shlex
 import signal
-import subprocess
-import sys
-import tempfile
 import time
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import torch
 import yaml
@@ -27,6 +24,7 @@ from graphlandau.base.tables import main_numbers, write_csv
 from graphlandau.base.validation import require_integer
 from graphlandau.cli.arguments import dotted, read_arguments, read_yaml, to_arguments
 from graphlandau.cli.config import RunConfig, compose
+from graphlandau.cli.workers import Worker
 from graphlandau.run.folder import RunFolder
 
 log = logging.getLogger(__name__)
@@ -123,7 +121,7 @@ def run_sweep(
     Args:
         runs: Arguments of ``graphlandau run`` by the name of the folder, inside ``out``.
         out: Folder of the sweep.
-        jobs: Number of runs at the same time, each in a process of its own.
+        jobs: Number of runs at the same time, each by a process that runs one after the other.
         threads: Threads of each run; the processors are shared evenly unless given here or in the arguments.
 
     Returns:
@@ -213,43 +211,34 @@ def _require_same(folder: RunFolder, config: RunConfig) -> None:
 
 
 def _processes(runs: Sequence[_Run], jobs: int) -> Generator[tuple[_Run, str, float]]:
-    """Run each as a process, ``jobs`` at a time; yield it as it ends, with its error and its seconds.
+    """Run each by a worker, ``jobs`` at a time; yield it as it ends, with its error and its seconds.
 
-    Processes that are left when the generator is closed are ended; their folders can be taken up again.
+    Workers that are left when the generator is closed are ended; the folders of their runs can be taken up again.
     """
     waiting = list(runs)
-    running: dict[str, tuple[_Run, subprocess.Popen[bytes], IO[bytes], float]] = {}
+    workers = [Worker() for _ in range(min(jobs, len(waiting)))]
+    running: dict[int, tuple[_Run, float]] = {}
     try:
         while waiting or running:
-            while waiting and len(running) < jobs:
-                run, said = waiting.pop(0), tempfile.TemporaryFile()  # noqa: SIM115  closed when the process has ended
-                running[run.name] = run, _start(run.arguments, said), said, time.perf_counter()
-            for name, (run, process, said, began) in list(running.items()):
-                status = process.poll()
+            for number, worker in enumerate(workers):
+                if number not in running and waiting:
+                    running[number] = waiting.pop(0), time.perf_counter()
+                    worker.start(running[number][0].arguments)
+                status = worker.poll() if number in running else None
                 if status is not None:
-                    del running[name]
-                    with said:
-                        yield run, _error(status, said), time.perf_counter() - began
-            time.sleep(0.02 if running else 0)
+                    run, began = running.pop(number)
+                    yield run, _error(status, worker.said()), time.perf_counter() - began
+            time.sleep(0.02)
     finally:
-        for _, process, said, _ in running.values():
-            process.terminate()
-            process.wait()
-            said.close()
+        for worker in workers:
+            worker.close()
 
 
-def _start(arguments: Sequence[str], said: IO[bytes]) -> subprocess.Popen[bytes]:
-    """Start ``graphlandau`` in this interpreter; -P: what lies in the current folder hides no package."""
-    command = [sys.executable, "-P", "-m", "graphlandau", *arguments]
-    return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=said)
-
-
-def _error(status: int, said: IO[bytes]) -> str:
-    """Return why a process failed, in one line; empty if it did not."""
+def _error(status: int, said: str) -> str:
+    """Return why a run failed, in one line; empty if it did not."""
     if status == 0:
         return ""
-    said.seek(0)
-    lines = said.read().decode(errors="replace").strip().splitlines()
+    lines = said.splitlines()
     errors = [line.removeprefix("error: ") for line in lines if line.startswith("error: ")]
     if status < 0:
         return f"ended by {signal.Signals(-status).name}"

@@ -9,12 +9,12 @@ import os
 import re
 import shlex
 import signal
-import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 import torch
@@ -25,6 +25,7 @@ from graphlandau.cli import main as cli
 from graphlandau.cli import sweep
 from graphlandau.cli.arguments import read_arguments, read_cases, read_values, to_arguments
 from graphlandau.cli.sweep import grid, run_sweep
+from graphlandau.cli.workers import Worker
 from graphlandau.methods import Blob
 from graphlandau.run.checkpoint import load_checkpoint
 from graphlandau.run.observers.checkpoints import Checkpoints
@@ -37,17 +38,22 @@ Call = Callable[[str], tuple[int, str, str]]
 class InProcess:
     """Runs the command at once in this process, where the real one takes seconds to import torch."""
 
-    started: list[list[str]]
+    started: ClassVar[list[list[str]]] = []
 
-    def __init__(self, arguments: list[str], said: io.BytesIO) -> None:
+    def start(self, arguments: list[str]) -> None:
         self.started.append(arguments)
-        text = io.StringIO()
-        with redirect_stderr(text), redirect_stdout(io.StringIO()):
+        self.text = io.StringIO()
+        with redirect_stderr(self.text), redirect_stdout(io.StringIO()):
             self.status = cli.main(arguments)
-        said.write(text.getvalue().encode())
 
     def poll(self) -> int:
         return self.status
+
+    def said(self) -> str:
+        return self.text.getvalue().strip()
+
+    def close(self) -> None:
+        """There is no process."""
 
 
 @pytest.fixture(autouse=True)
@@ -55,8 +61,8 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """Work in an empty folder, in one thread, without waiting for the disk; runs are in this process."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(os, "fsync", lambda _: None)
-    monkeypatch.setattr(sweep, "_start", InProcess)
-    InProcess.started = []
+    monkeypatch.setattr(sweep, "Worker", InProcess)
+    InProcess.started.clear()
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     yield tmp_path
@@ -344,15 +350,18 @@ def test_interrupt_ends_the_processes(monkeypatch: pytest.MonkeyPatch, call: Cal
     # A shell starts what runs in its background with Ctrl-C ignored; here somebody is at the keyboard.
     keyboard = signal.signal(signal.SIGINT, signal.default_int_handler)
     before = signal.getsignal(signal.SIGTERM)
-    children: list[subprocess.Popen[bytes]] = []
+    workers: list[Worker] = []
 
-    def sleeper(arguments, said):
-        children.append(subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"], stderr=said))
-        if len(children) == 2:
-            threading.Timer(0.2, signal.raise_signal, [sent]).start()
-        return children[-1]
+    class Sleeper(Worker):
+        command: ClassVar[list[str]] = [sys.executable, "-c", "import time; time.sleep(60)"]
 
-    monkeypatch.setattr(sweep, "_start", sleeper)
+        def start(self, arguments):
+            super().start(arguments)
+            workers.append(self)
+            if len(workers) == 2:
+                threading.Timer(0.2, signal.raise_signal, [sent]).start()
+
+    monkeypatch.setattr(sweep, "Worker", Sleeper)
     line = f"{SWEEP} --over seed=0,1 --jobs 2"
     try:
         status, _, err = call(line)
@@ -360,17 +369,20 @@ def test_interrupt_ends_the_processes(monkeypatch: pytest.MonkeyPatch, call: Cal
         signal.signal(signal.SIGINT, keyboard)
     assert status == 130
     assert err.splitlines()[-1].startswith("error: interrupted; the same command continues: graphlandau sweep --out s")
-    assert [child.returncode for child in children] == [-signal.SIGTERM] * 2
+    assert [worker._process and worker._process.returncode for worker in workers] == [-signal.SIGTERM] * 2
     assert [row["status"] for row in table().values()] == ["waiting"] * 4
     assert signal.getsignal(signal.SIGTERM) is before
 
 
 def test_a_process_that_is_killed_says_by_what(monkeypatch: pytest.MonkeyPatch, call: Call) -> None:
-    def dying(arguments, said):
-        code = "import os; os.kill(os.getpid(), 9)" if "60" in arguments else "raise SystemError('odd')"
-        return subprocess.Popen([sys.executable, "-c", code], stderr=said)
+    """Its worker ends with it, and another one takes the next run."""
+    code = "import json, os, sys; task = json.loads(input()); open(task['said'], 'w').write('SystemError: odd'); "
+    code += "os.kill(os.getpid(), 9) if '60' in task['arguments'] else sys.exit(1)"
 
-    monkeypatch.setattr(sweep, "_start", dying)
+    class Dying(Worker):
+        command: ClassVar[list[str]] = [sys.executable, "-c", code]
+
+    monkeypatch.setattr(sweep, "Worker", Dying)
     assert call(SWEEP)[0] == 1
     assert [row["error"] for row in table().values()] == ["ended by SIGKILL", "SystemError: odd"]
 
@@ -380,6 +392,13 @@ def test_a_run_in_a_process_of_its_own(monkeypatch: pytest.MonkeyPatch, here: Pa
     monkeypatch.chdir(here)
     # A file of that name in the current folder must not hide the package's own imports.
     (here / "yaml.py").write_text("raise RuntimeError")
-    assert call(f"sweep --out s {BASE} --method blob --over particles=60")[0] == 0
-    call(f"run {BASE} --method blob --particles 60 --out single")
+    lab = "open('log.txt', 'a').write('imported ')\nfrom graphlandau.problems import BKW\n"
+    (here / "counted_lab.py").write_text(
+        f"{lab}class Plasma(BKW):\n    def __init__(self):\n        super().__init__(2)\n"
+    )
+    line = BASE.replace("bkw_2d", "counted_lab.Plasma")
+    assert call(f"sweep --out s {line} --method blob --over particles=50,60,40")[0] == 0
+    # Once by the sweep, which checks all runs, and once by its one worker, which makes three of them.
+    assert (here / "log.txt").read_text() == "imported imported "
+    call(f"run {line} --method blob --particles 60 --out single")
     assert torch.equal(particles("single"), particles("s/particles=60"))
