@@ -102,7 +102,7 @@ class RunConfig:
     @property
     def labels(self) -> dict[str, str | None]:
         """Names of problem, method and score for summaries and titles."""
-        names = [g for g in GROUPS if g not in ("flow", "control") or g in self.choices]
+        names = [g for g in GROUPS if g not in ("flow", "control", "graph") or g in self.choices]
         return {g: preset_label(g, self.choices[g]) if g in self.choices else None for g in names}
 
     def to_yaml(self) -> str:
@@ -127,6 +127,8 @@ class RunConfig:
             filled["score"] = as_score(self._build("score", filled), self.problem.d)
         if "flow" in self.choices:
             filled["flow"] = as_time_field(self._build("flow", filled), self.problem.d, "flow")
+        if "graph" in self.choices:
+            filled["graph"] = self._build("graph", {})
         if "control" in self.choices and isinstance(self.problem, KineticProblem):
             p = self.problem
             embedding = PhaseEmbedding(p.d_x, p.d, lengths=p.lengths, wavelengths=p.wavelengths)
@@ -193,6 +195,7 @@ def compose(arguments: Mapping[str, list[str]]) -> RunConfig:
         "score": "has a score of its own" if own_score else "takes no score",
         "flow": "learns no flow",
         "control": "has no control",
+        "graph": "sums no collisions over pairs",
     }
     for group, reason in reasons.items():
         if group not in _parameters("method", choices["method"]):
@@ -200,9 +203,7 @@ def compose(arguments: Mapping[str, list[str]]) -> RunConfig:
                 own = f"{choices['method'].label} {reason}"
                 raise InvalidArgument(group, f"must not be given, {own}", repr(command_line[group]))
             choices.pop(group, None)
-        elif group not in choices:
-            default = _default(group, choices)
-            assert default is not None  # the method takes one
+        elif group not in choices and (default := _default(group, choices)) is not None:
             choices[group] = default
     return _resolve({group: choices[group] for group in GROUPS if group in choices}, options)
 

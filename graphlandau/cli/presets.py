@@ -48,14 +48,16 @@ GROUPS = {
     "score": "torch.nn.Module",
     "flow": "torch.nn.Module",
     "control": "torch.nn.Module",
+    "graph": "torch_geometric.transforms.BaseTransform",
 }
 # Constructor arguments that the run itself fills in; they are no keys.
 FILLED_IN: dict[str, set[str | int]] = {
     "problem": set(),
-    "method": {"score", "flow", "control", "seed"},
+    "method": {"score", "flow", "control", "graph", "seed"},
     "score": {"d", "seed"},
     "flow": {"d", "seed"},
     "control": {"embedding", "d_x", "d", "seed"},
+    "graph": {"generator"},
 }
 
 

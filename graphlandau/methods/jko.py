@@ -92,6 +92,9 @@ class JKO(LearnedTransport):
         collisions: Collisions = Collisions(),
         seed: int = 0,
     ) -> None:
+        if collisions.graph is not None:
+            where = "none for jko, whose steps are minimised over all pairs or random batches"
+            raise InvalidArgument("graph", f"must be {where}", repr(collisions.graph))
         super().__init__(score, fit, Step(log_det=step.log_det), collisions, seed)
         self.fit, self.inner = fit, step
 
@@ -156,7 +159,7 @@ class JKO(LearnedTransport):
             raise InvalidArgument("dt", "must be given: the field of a JKO step depends on it", "None")
         blocks = self._fit(state, require_positive("dt", dt))
         s, jac_s = self.score(state)
-        return self.scored(state, s, jac_s, self.draw_batch(state) if blocks is None else blocks)
+        return self.scored(state, s, jac_s, self._blocks(state) if blocks is None else blocks)
 
     def score(self, state: Data) -> tuple[Tensor, Tensor | None]:
         """The field as it is now, as a score with the moments of one."""
@@ -181,12 +184,16 @@ class JKO(LearnedTransport):
     def _solve(self, span: SpanSolver, state: Data, tau: float) -> Tensor | None:
         """Minimise over the weights of the closed form."""
         moved_alike = self.collisions.batch_size == span.block
-        batch = self.draw_batch(state) if moved_alike else span.blocks(state.v)
+        batch = self._blocks(state) if moved_alike else span.blocks(state.v)
         if self.explicit:
             span.solve(state, batch)
         else:
             span.solve(state, batch, lambda field: self._loss(field, state.v, state.get("weight"), tau, batch))
         return batch if moved_alike else None
+
+    def _blocks(self, state: Data) -> Tensor | None:
+        """Random batches in which the particles are moved, ``None`` for all pairs."""
+        return self.collisions.pairs(state, self.generator)[0]
 
     def _train(self, state: Data, descent: Descent, tau: float) -> None:
         """Take the epochs; where particles are few, each one only if a fifth of them approves of it."""

@@ -39,13 +39,15 @@ class Scored(Frame):
         s: Score of the particles, :math:`(N, d)`.
         drift: Their drift :math:`U`, :math:`(N, d)`.
         jac_s: Jacobian of the score, :math:`(N, d, d)`, if the log-density is carried along.
-        batch: Block of each particle, if the drift is a sum over random batches.
+        batch: Block of each particle, if the drift is a sum over pairs inside blocks.
+        edge_index: Edges, if it is a sum along a graph.
     """
 
     s: Tensor
     drift: Tensor
     jac_s: Tensor | None = None
     batch: Tensor | None = None
+    edge_index: Tensor | None = None
 
     def computed(self) -> dict[str, Tensor]:
         """Return score and drift."""

@@ -9,8 +9,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import torch
+from torch import Tensor
+from torch_geometric.data import Data
+from torch_geometric.transforms import BaseTransform
+
 from graphlandau.base.errors import InvalidArgument
 from graphlandau.base.validation import require_integer, require_one_of, require_positive
+from graphlandau.graphs import RandomBatches
 from graphlandau.graphs.grid import MIN_CELLS
 from graphlandau.integrators.integrator import Integrator
 from graphlandau.integrators.named import explicit_integrator, integrator_of
@@ -29,14 +35,25 @@ class Collisions:
         backend: Backend of the drift, see :class:`~graphlandau.nn.LandauDrift`.
         mesh_tolerance: Relative error of the drift that the backend ``"mesh"`` is made for.
         batch_size: Particles per random batch in which drifts are summed; ``None`` sums over all.
+        graph: Along which graph they are summed instead, drawn anew at every step: a PyG transform that sets
+            ``edge_index``, or ``batch`` for pairs inside blocks, on a ``Data`` with ``v`` and ``weight``. The weights
+            are those of the plasma: a graph leaves pairs out, and the sum tends to that over all as it fills. Momentum
+            and energy are kept if every edge is there in both directions.
 
     Raises:
-        ValueError: If an option is out of range, or KeOps does not work here.
+        ValueError: If an option is out of range, KeOps does not work here, or a graph meets ``batch_size`` or a
+            backend that follows no edges. (``RandomBatches(n)`` as a graph is ``batch_size=n``.)
+
+    Example:
+        >>> from graphlandau.graphs import KNNGraph
+        >>> Collisions(graph=KNNGraph(16, undirected=True)).backend
+        'auto'
     """
 
     backend: str = "auto"
     mesh_tolerance: float = MESH_TOLERANCE
     batch_size: int | None = None
+    graph: BaseTransform | None = None
 
     def __post_init__(self) -> None:
         require_one_of("backend", self.backend, tuple(BACKENDS))
@@ -46,6 +63,35 @@ class Collisions:
         require_positive("mesh_tolerance", self.mesh_tolerance)
         if self.batch_size is not None:
             require_integer("batch_size", self.batch_size, minimum=2)
+        if type(self.graph) is RandomBatches and self.batch_size is None:
+            object.__setattr__(self, "batch_size", self.graph.size)
+            object.__setattr__(self, "graph", None)
+        if self.graph is None:
+            return
+        if not isinstance(self.graph, BaseTransform):
+            raise InvalidArgument("graph", "must be a PyG transform", repr(self.graph))
+        if self.batch_size is not None:
+            raise InvalidArgument("batch_size", "must not be given with a graph", self.batch_size)
+        if self.backend not in ("auto", "edges"):
+            raise InvalidArgument("backend", "must be 'auto' or 'edges' along a graph", repr(self.backend))
+
+    def pairs(self, state: Data, generator: torch.Generator) -> tuple[Tensor | None, Tensor | None]:
+        """Who meets whom at ``state``: ``batch`` and ``edge_index``, both ``None`` for all pairs.
+
+        Raises:
+            ValueError: If the graph sets neither.
+        """
+        particles = Data(v=state.v) if "weight" not in state else Data(v=state.v, weight=state.weight)
+        if self.batch_size is not None:
+            return RandomBatches(self.batch_size, generator)(particles).batch, None
+        if self.graph is None:
+            return None, None
+        drawn = self.graph(particles)
+        if drawn.get("edge_index") is not None:
+            return None, drawn.edge_index
+        if drawn.get("batch") is None:
+            raise InvalidArgument("graph", "must set 'edge_index' or 'batch'", repr(self.graph))
+        return drawn.batch, None
 
     def drift(self, gamma: float, strength: float) -> LandauDrift:
         """The layer that sums them."""

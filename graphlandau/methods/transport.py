@@ -13,7 +13,6 @@ from torch_geometric.data import Data
 from graphlandau.base.errors import InvalidArgument
 from graphlandau.base.state import particle_state
 from graphlandau.base.vectors import matvec
-from graphlandau.graphs import RandomBatches
 from graphlandau.integrators.integrator import Integrator, Moved
 from graphlandau.integrators.named import integrator_of
 from graphlandau.methods.method import Facts, Method, Scored
@@ -60,10 +59,14 @@ class LandauTransport(Method[Problem, Scored]):
 
     def facts(self, problem: Problem, particles: int) -> Facts:
         """Backend of the drift, the one used last where it is chosen at every step, and the random batches."""
-        size, backend = self.collisions.batch_size, self.collisions.backend
+        size, backend, graph = self.collisions.batch_size, self.collisions.backend, self.collisions.graph
         if backend == "auto":
             used = None if self._drift is None else self._drift.used
             backend = used or choose_backend(problem.gamma, problem.d, size or particles)
+            if used is None and graph is not None:
+                backend = "edges"
+        if graph is not None:
+            return Facts(backend=backend, savings=("a --graph of fewer edges",))
         savings = ["a smaller --batch_size"]
         if backend == "mesh":
             savings.append("a larger --mesh_tolerance")
@@ -95,11 +98,15 @@ class LandauTransport(Method[Problem, Scored]):
     def evaluate(self, state: Data, dt: float | None = None) -> Scored:
         """Estimate the score and sum the drift; neither depends on ``dt``."""
         s, jac_s = self.score(state)
-        return self.scored(state, s, jac_s, self.draw_batch(state))
+        # Drawn after the score.
+        return self.scored(state, s, jac_s, *self.collisions.pairs(state, self.generator))
 
-    def scored(self, state: Data, s: Tensor, jac_s: Tensor | None, batch: Tensor | None) -> Scored:
-        """The frame of these scores, with the drift that they make inside the blocks of ``batch``."""
-        return Scored(s, self.drift(state.v, s, batch=batch, weight=state.get("weight")), jac_s, batch)
+    def scored(
+        self, state: Data, s: Tensor, jac_s: Tensor | None, batch: Tensor | None, edge_index: Tensor | None = None
+    ) -> Scored:
+        """The frame of these scores, with the drift that they make inside blocks or along edges."""
+        drift = self.drift(state.v, s, edge_index, batch, state.get("weight"))
+        return Scored(s, drift, jac_s, batch, edge_index)
 
     def require_score_field(self) -> None:
         """Refuse what needs :meth:`score_field` if there is none; here, unless a subclass has overridden it.
@@ -121,11 +128,6 @@ class LandauTransport(Method[Problem, Scored]):
         """
         raise NotImplementedError
 
-    def draw_batch(self, state: Data) -> Tensor | None:
-        """Blocks inside which the particles move each other, ``None`` for all pairs; drawn after the score."""
-        size = self.collisions.batch_size
-        return None if size is None else RandomBatches(size, self.generator)(Data(v=state.v)).batch
-
     @torch.no_grad()
     def advance(self, state: Data, frame: Scored, dt: float) -> Data:
         """Move the particles by one step, and their log-density with them."""
@@ -142,7 +144,7 @@ class LandauTransport(Method[Problem, Scored]):
             # The first evaluation of every integrator is at the state itself, where it is known.
             if v is state.v:
                 return frame.drift
-            return self.drift(v, frame.s, batch=frame.batch, weight=weight)
+            return self.drift(v, frame.s, frame.edge_index, frame.batch, weight)
 
         return self.integrator.step(state.v, field, dt)
 
@@ -156,7 +158,7 @@ class LandauTransport(Method[Problem, Scored]):
         assert frame.jac_s is not None
         weight, T, S = state.get("weight"), [], []
         for place in at:
-            by_v, by_s = self.drift.partials(place, frame.s, batch=frame.batch, weight=weight)
+            by_v, by_s = self.drift.partials(place, frame.s, frame.edge_index, frame.batch, weight)
             T.append(by_v)
             S.append(by_s @ frame.jac_s)
         if self.log_det == "linear":
@@ -184,7 +186,8 @@ class LandauTransport(Method[Problem, Scored]):
             T, S = [], []
             for y in places:
                 # The very numbers of the receivers, so that a particle meets itself at distance zero.
-                by_v, by_s = self.drift.partials(y.detach(), s.detach(), batch=frame.batch, weight=weight, at=(y, s))
+                near = (y.detach(), s.detach(), frame.edge_index, frame.batch, weight)
+                by_v, by_s = self.drift.partials(*near, at=(y, s))
                 T.append(by_v)
                 S.append(by_s @ jac_s)
             return T, S
