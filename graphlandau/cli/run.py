@@ -8,6 +8,7 @@ from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import graphlandau
 from graphlandau.base.errors import InvalidArgument
 from graphlandau.cli.arguments import options_text, read_arguments, refuse_typos
 from graphlandau.cli.presets import GROUPS
@@ -73,7 +74,13 @@ def _resume(given: Mapping[str, list[str]]) -> int:
         recorded = {"config": [str(folder.config)]}
         if "threads" in given:  # another machine may have fewer
             recorded["threads"] = given["threads"]
-        config = compose(recorded)
+        try:
+            config = compose(recorded)
+        except ValueError as error:
+            if folder.of_this_version:
+                raise
+            now = f"graphlandau {graphlandau.__version__}"
+            raise ValueError(f"{folder.config}, of {folder.written_by}, cannot be read by {now}: {error}") from error
         if "t_end" in given:
             before, config = config.options.t_end, compose({**recorded, "t_end": given["t_end"]})
             after = config.options.t_end

@@ -104,17 +104,23 @@ class RunFolder:
             ValueError: If it is no run folder, cannot be written, or another process is running it.
         """
         folder = cls(Path(path))
-        distributed.by_first(folder._take_up)
+        folder.written_by = distributed.by_first(folder._take_up)
         return folder
 
-    def _take_up(self) -> None:
+    def _take_up(self) -> str:
+        """Claim the folder of an earlier run; returns what has written it."""
         if not self.config.is_file():
             raise InvalidArgument("resume", "must be the folder of a run", f"{self.path}, which has no config.yaml")
         if not os.access(self.path, os.W_OK):
             raise InvalidArgument("resume", "must be a writable folder", self.path)
-        first = self.config.read_text(encoding="utf-8").partition("\n")[0]
-        self.written_by = first.removeprefix("# ") if first.startswith("# graphlandau") else "an unknown version"
         self._acquire()
+        first = self.config.read_text(encoding="utf-8").partition("\n")[0]
+        return first.removeprefix("# ") if first.startswith("# graphlandau") else "an unknown version"
+
+    @property
+    def of_this_version(self) -> bool:
+        """Whether it was written by the version of the package that runs."""
+        return f"{self.written_by},".startswith(f"graphlandau {graphlandau.__version__},")
 
     @_first_only
     def reopen(self, config: str) -> None:

@@ -11,6 +11,7 @@ import pytest
 import torch
 import yaml
 
+import graphlandau as package
 from graphlandau import plotting
 from graphlandau.cli import main as cli
 from graphlandau.methods import Blob, Training
@@ -157,6 +158,24 @@ def test_finished_run_is_left_alone_or_continued(graphlandau, here):
     assert torch.equal(particles(here / "a"), particles(here / "b"))
     assert json.loads((here / "a/summary.json").read_text())["t"] == 0.3
     assert yaml.safe_load((here / "a/config.yaml").read_text())["t_end"] == 0.3
+
+
+def test_run_of_another_version_is_continued_or_refused_with_that_version(graphlandau, here):
+    graphlandau(f"{RUN} --out a")
+    config = here / "a/config.yaml"
+    text = config.read_text().replace(f"# graphlandau {package.__version__}", "# graphlandau 0.0.9")
+    config.write_text(text)
+    assert graphlandau("run --resume a --t_end 0.22")[0] == 0
+    config.write_text(text + "smoothness: 3\n")
+    status, _, err = graphlandau("run --resume a --t_end 0.24")
+    assert status == 2
+    told = f"a/config.yaml, of graphlandau 0.0.9, torch {torch.__version__}, cannot be read by graphlandau "
+    assert f"{told}{package.__version__}: 'smoothness'" in err.splitlines()[-1]
+    # The present version's own: what is wrong stands in the file.
+    config.write_text(text.replace("graphlandau 0.0.9", f"graphlandau {package.__version__}") + "smoothness: 3\n")
+    status, _, err = graphlandau("run --resume a --t_end 0.24")
+    assert status == 2
+    assert err.splitlines()[-1].startswith("error: 'smoothness'")
 
 
 def test_resume_takes_the_recorded_threads(graphlandau, here):
