@@ -16,9 +16,9 @@ from graphlandau.diagnostics import average
 from graphlandau.integrators.inner_flow import Flow, InnerFlow, segment_to_singular
 from graphlandau.integrators.named import explicit_integrator
 from graphlandau.methods.learned import LearnedTransport, particles_of
+from graphlandau.methods.linear_jko import LinearJKO
 from graphlandau.methods.method import Scored
 from graphlandau.methods.options import Collisions, InnerStep, Step
-from graphlandau.methods.span import SpanSolver
 from graphlandau.nn.conv import JKOAction
 from graphlandau.nn.pairs import expected_calls
 from graphlandau.nn.score import ClosedFormScore, Solvable
@@ -116,9 +116,9 @@ class JKO(LearnedTransport):
         super().prepare(state, problem)
         self.flow = InnerFlow(self.drift, explicit_integrator(self.inner.integrator), self.inner.inner_steps)
         self.action = JKOAction(problem.gamma, problem.strength, backend=_exact(self.collisions.backend))
-        self.span = None
+        self.solver = None
         if isinstance(self.model, ClosedFormScore):
-            self.span = SpanSolver(self.model, self.action, self.drift, size, self.generator)
+            self.solver = LinearJKO(self.model, self.action, self.drift, size, self.generator)
         elif self.descent is None and not self.explicit:
             name = type(self.model).__name__
             needs = "for log_det 'exact', integrator 'rk4' or more than one inner step"
@@ -171,8 +171,8 @@ class JKO(LearnedTransport):
     def _fit(self, state: Data, tau: float) -> Tensor | None:
         """Minimise for a step of ``tau``; the blocks of the sums, if they are of the size in which particles move."""
         model, weight = self.model, state.get("weight")
-        if self.span is not None:
-            return self._solve(self.span, state, tau)
+        if self.solver is not None:
+            return self._solve(self.solver, state, tau)
         if isinstance(model, Solvable):
             model.solve(state.v, weight)
         else:
@@ -181,14 +181,14 @@ class JKO(LearnedTransport):
                 self._train(state, self.descent, tau)
         return None
 
-    def _solve(self, span: SpanSolver, state: Data, tau: float) -> Tensor | None:
+    def _solve(self, solver: LinearJKO, state: Data, tau: float) -> Tensor | None:
         """Minimise over the weights of the closed form."""
-        moved_alike = self.collisions.batch_size == span.block
-        batch = self._blocks(state) if moved_alike else span.blocks(state.v)
+        moved_alike = self.collisions.batch_size == solver.block
+        batch = self._blocks(state) if moved_alike else solver.blocks(state.v)
         if self.explicit:
-            span.solve(state, batch)
+            solver.solve(state, batch)
         else:
-            span.solve(state, batch, lambda field: self._loss(field, state.v, state.get("weight"), tau, batch))
+            solver.solve(state, batch, lambda field: self._loss(field, state.v, state.get("weight"), tau, batch))
         return batch if moved_alike else None
 
     def _blocks(self, state: Data) -> Tensor | None:

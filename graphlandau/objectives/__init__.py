@@ -1,6 +1,7 @@
 """What score models and controls are fitted by."""
 
-from graphlandau.objectives.control import ControlObjective, ExtraTerm, log_determinant
+from graphlandau.nn.control.determinant import log_determinant
+from graphlandau.nn.control.objective import ControlObjective, ExtraTerm
 from graphlandau.objectives.global_in_time import Collocation, collocate
 from graphlandau.objectives.score_matching import collision_weighted, denoising, explicit, hutchinson, implicit
 

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch_geometric.data import Data
 
 from graphlandau.base.errors import InvalidArgument
-from graphlandau.nn.control import SpanControl, as_control_model
+from graphlandau.nn.control import LinearControl, as_control_model
 from graphlandau.objectives import ControlObjective
 from graphlandau.training.descent import Descent
 from graphlandau.training.options import ControlTraining
@@ -40,12 +40,12 @@ class ControlFit:
         self.generator = generator
         model = as_control_model(self.control, state["pos"].size(1), state.v.size(1))
         # Closed forms keep their weights in float64, in which they are solved for.
-        dtype = None if isinstance(model, SpanControl) else state.v.dtype
+        dtype = None if isinstance(model, LinearControl) else state.v.dtype
         self.model = model.to(state.v.device, dtype).eval()
         self.start = {key: x.clone() for key, x in self.model.state_dict().items()}
         with torch.enable_grad():
             trainable = self.model(state["pos"][:2], state.v[:2]).requires_grad
-        self.trained = trainable and not isinstance(model, SpanControl)
+        self.trained = trainable and not isinstance(model, LinearControl)
         self.descent = self._descent()
 
     def _descent(self) -> Descent | None:
@@ -58,7 +58,7 @@ class ControlFit:
         if not self.training.warm_start:
             self.model.load_state_dict(self.start)
             self.descent = self._descent()
-        if isinstance(self.model, SpanControl):
+        if isinstance(self.model, LinearControl):
             self.model.solve(objective, x, v, shear)
         elif self.descent is not None:
             model, training = self.model, self.training

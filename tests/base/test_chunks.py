@@ -71,7 +71,7 @@ def few_rows(monkeypatch):
 
     def cut(rows: int = 16) -> None:
         monkeypatch.setattr(chunks, "rows_at_a_time", lambda x: rows)
-        monkeypatch.setattr("graphlandau.nn.score.closed_form.rows_at_a_time", lambda x: rows)
+        monkeypatch.setattr("graphlandau.nn.linear.moments.rows_at_a_time", lambda x: rows)
         monkeypatch.setattr(chunks, "TRAINING_ROWS", rows)
 
     return cut

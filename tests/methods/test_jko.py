@@ -28,7 +28,7 @@ def plasma(problem: Problem, n: int, seed: int = 0, dtype=torch.float64):
 
 
 def closed_form(d: int) -> ClosedFormScore:
-    """A fixed span and a fixed ridge: nothing is chosen on the way, the field is smooth in the particles."""
+    """Fixed features and a fixed ridge: nothing is chosen on the way, the field is smooth in the particles."""
     return ClosedFormScore(d, num_features=12, ridge=1.0)
 
 
@@ -83,13 +83,13 @@ def test_random_batches_dissipate_when_they_are_those_of_the_minimisation(log_de
     state = begin(method, problem, 100)
     for _ in range(4):
         used = []
-        solve = method.span.solve
-        method.span.solve = lambda state, batch, *rest, used=used, solve=solve: (
+        solve = method.solver.solve
+        method.solver.solve = lambda state, batch, *rest, used=used, solve=solve: (
             used.append(batch),
             solve(state, batch, *rest),
         )
         frame = method.evaluate(state, 0.02)
-        method.span.solve = solve
+        method.solver.solve = solve
         assert torch.equal(frame.batch, used[0])
         assert torch.bincount(frame.batch).tolist() == [20] * 5
         after = method.advance(state, frame, 0.02)

@@ -4,17 +4,19 @@ from graphlandau.nn.control.affine import AffineControl
 from graphlandau.nn.control.base import ControlModel, as_control_model
 from graphlandau.nn.control.embedding import PhaseEmbedding
 from graphlandau.nn.control.features import FeatureControl
+from graphlandau.nn.control.linear import LinearControl, Solution
 from graphlandau.nn.control.mlp import MLPControl
-from graphlandau.nn.control.span import Moments, Solution, SpanControl
+from graphlandau.nn.control.objective import ControlObjective, ExtraTerm
 
 __all__ = [
     "AffineControl",
     "ControlModel",
+    "ControlObjective",
+    "ExtraTerm",
     "FeatureControl",
+    "LinearControl",
     "MLPControl",
-    "Moments",
     "PhaseEmbedding",
     "Solution",
-    "SpanControl",
     "as_control_model",
 ]

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from graphlandau.nn.control.embedding import PhaseEmbedding
-from graphlandau.nn.control.span import SpanControl
+from graphlandau.nn.control.linear import LinearControl
 
 __all__ = ["AffineControl"]
 
 
-class AffineControl(SpanControl):
+class AffineControl(LinearControl):
     r"""A control that is affine in the velocity and in the embedded position, :math:`u = A v + B e(x) + b`.
 
     Exact for Gaussians with any correlation of position and velocity. For the objective of a split step its minimiser

@@ -9,7 +9,11 @@ from torch import Tensor
 
 from graphlandau.base.validation import require_integer, require_positive
 from graphlandau.nn.control.embedding import PhaseEmbedding
-from graphlandau.nn.control.span import Moments, SpanControl, Tangents
+from graphlandau.nn.control.linear import LinearControl
+from graphlandau.nn.linear.moments import Moments
+from graphlandau.nn.linear.ridge import FOLDS, choose_ridge, ridge_is_due
+from graphlandau.nn.linear.solve import Base, features_beside
+from graphlandau.nn.linear.tangents import Tangents
 
 __all__ = ["FeatureControl"]
 
@@ -19,21 +23,16 @@ GENTLEST, STEEPEST = 1.0, 6.0
 SPREAD = 1.2
 # Of so many steps, one is oblique and the others are along axes.
 OBLIQUE_EVERY = 4
-
-# Ridges tried, in units of the mean square of a feature beside its regression on the affine functions.
-RIDGES = torch.logspace(-4, 1, 11, dtype=torch.float64)
-FOLDS = 10
-# It drifts slowly; but a plasma changes most at its start.
-SELECT_EVERY = 25
-SELECT_EARLY = (1, 2, 4, 8, 16)
+# Standard errors by which the held-out loss of a stronger ridge may exceed the least.
+SLACK = 1.0
 
 
-class FeatureControl(SpanControl):
+class FeatureControl(LinearControl):
     r"""Affine functions and random steps in the velocity times ``1`` and the embedded positions.
 
     .. math:: \Phi = (r, y, 1) \cup \{ \tanh(a_j (n_j \cdot r - b_j)) \} \times \{1, y\}
 
-    in the whitened coordinates of :class:`SpanControl`; in one direction of position its embedding has products. The
+    in the whitened coordinates of :class:`LinearControl`; in one direction of position its embedding has products. The
     directions :math:`n_j` are the axes in turn; every fourth
     is random instead if :math:`d > 1`. Steepness :math:`a_j` is between 1 and 6, centres :math:`b_j` are normal with
     deviation 1.2, both evenly spread over the steps of an axis in random order. Dimensionless.
@@ -113,18 +112,25 @@ class FeatureControl(SpanControl):
 
     def folds(self) -> int:
         """Ten where the ridge is due to be chosen, else one."""
-        solves = int(self.solves)
-        due = self.ridge is None and (solves % SELECT_EVERY == 0 or solves in SELECT_EARLY)
-        return FOLDS if due else 1
+        return FOLDS if self.ridge is None and ridge_is_due(int(self.solves)) else 1
 
     def choose(self, moments: Moments, c: float) -> float:
         """The ridge by the rule of the class if it is due, else the one chosen last."""
         self.solves += 1
         if self.ridge is not None:
             self.chosen.fill_(self.ridge)
-        elif len(moments.size) == FOLDS:
-            self.chosen.fill_(_select(moments, self.affine, c))
-        return float(c * self.chosen * _mean_square(moments.mean(), self.affine))
+        elif len(moments.mass) == FOLDS:
+            # c / 2 times the loss of the moments is that of the control.
+            self.chosen.fill_(choose_ridge(moments.scaled(1 / c), self._base, slack=SLACK))
+        total = moments.mean()
+        return float(c * self.chosen * features_beside(self._base(total), total).unit())
+
+    def _base(self, moments: Moments) -> Base:
+        """The affine functions, by themselves and beside the features."""
+        base, features = slice(0, self.affine), slice(self.affine, None)
+        # Positions that do not vary are functions that vanish.
+        inverse = torch.linalg.pinv(moments.gram[base, base], hermitian=True)
+        return Base(base, features, -inverse @ moments.linear[base], inverse @ moments.gram[base, features])
 
 
 def _with_one(y: Tensor) -> Tensor:
@@ -153,45 +159,3 @@ def _steps(d: int, count: int, generator: torch.Generator) -> tuple[Tensor, Tens
 
 def _sphere(count: int, d: int, generator: torch.Generator) -> Tensor:
     return torch.nn.functional.normalize(torch.randn(count, d, generator=generator, dtype=torch.float64), dim=1)
-
-
-def _reduced(moments: Moments, affine: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Gram matrix and linear term of the features beside the affine functions, and their regression on these."""
-    gram, linear = moments.gram[0], moments.linear[0]
-    regression = torch.linalg.pinv(gram[:affine, :affine], hermitian=True) @ gram[:affine, affine:]
-    cross = gram[affine:, :affine]
-    return gram[affine:, affine:] - cross @ regression, linear[affine:] - regression.T @ linear[:affine], regression
-
-
-def _mean_square(moments: Moments, affine: int) -> Tensor:
-    return _reduced(moments, affine)[0].diagonal().mean().clamp_min(torch.finfo(torch.float64).tiny)
-
-
-def _minimisers(moments: Moments, affine: int, c: float) -> Tensor:
-    """Weights of the affine functions alone, then of all for each ridge, ``(1 + L, m, d)``."""
-    gram, linear, regression = _reduced(moments, affine)
-    base = -torch.linalg.pinv(moments.gram[0, :affine, :affine], hermitian=True) @ moments.linear[0, :affine] / c
-    values, vectors = torch.linalg.eigh(gram)
-    shifted = values.clamp_min(0) + RIDGES.to(values)[:, None] * _mean_square(moments, affine)
-    weights = -vectors @ ((vectors.T @ linear) / (c * shifted[:, :, None]))
-    weights = torch.cat([torch.zeros_like(weights[:1]), weights])
-    return torch.cat([base - regression @ weights, weights], dim=1)
-
-
-def _select(folds: Moments, affine: int, c: float) -> float:
-    """The ridge by the rule of the class, infinite for the affine functions alone."""
-    gains = []
-    for k in range(len(folds.size)):
-        weights = _minimisers(folds.mean(leave_out=k), affine, c)
-        loss = (weights * (0.5 * c * (folds.gram[k] @ weights) + folds.linear[k])).sum((1, 2))
-        gains.append(loss[1:] - loss[0])
-    gain = torch.stack(gains)
-    excess = gain - gain[:, int(gain.mean(0).argmin()), None]
-    # The least is taken itself: its excess is zero in every fold.
-    choice = int((excess.mean(0) <= _standard_error(excess)).nonzero().max())
-    worth = gain[:, choice].mean() + 3 * _standard_error(gain)[choice] < 0
-    return float(RIDGES[choice]) if bool(worth) else math.inf
-
-
-def _standard_error(gain: Tensor) -> Tensor:
-    return gain.std(0) / math.sqrt(len(gain))

@@ -117,7 +117,7 @@ class JKOAction(CollisionLayer):
         batch: Int[Tensor, " N"] | None = None,
         weight: Float[Tensor, " N"] | None = None,
     ) -> Float[Tensor, "md md"]:
-        r"""Matrix of the action in the span of ``m`` functions times unit vectors, by dense matrix products.
+        r"""Matrix of the action for fields that are linear in ``m`` functions, by dense matrix products.
 
         .. math::
             G_{ka, lb} = \tfrac12 \sum_{ij} w_i w_j (\phi_k(v_i) - \phi_k(v_j)) A_{ab}(v_i - v_j)

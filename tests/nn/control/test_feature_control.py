@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from graphlandau.nn import AffineControl, FeatureControl, PhaseEmbedding, SpanControl
+from graphlandau.nn import AffineControl, FeatureControl, LinearControl, PhaseEmbedding
 from graphlandau.objectives import ControlObjective
 
 LENGTH = 8 * math.pi
@@ -30,7 +30,7 @@ def plasma(n: int, d: int, seed: int, *, centre: float, sigma: float, sway: floa
     return x, v, score
 
 
-def relative_error(control: SpanControl, x: torch.Tensor, v: torch.Tensor, score: torch.Tensor) -> float:
+def relative_error(control: LinearControl, x: torch.Tensor, v: torch.Tensor, score: torch.Tensor) -> float:
     """Relative squared error of -(u / epsilon + v) / T0 for score matching."""
     control.solve(ControlObjective.score_matching(v, epsilon=0.5, temperature=0.8), x, v)
     found = -(control(x, v) / 0.5 + v) / 0.8

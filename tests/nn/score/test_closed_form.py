@@ -7,7 +7,6 @@ from hypothesis import strategies as st
 
 from graphlandau.base.state import particle_state
 from graphlandau.nn import ClosedFormScore, GaussianScore
-from graphlandau.nn.score import closed_form
 from graphlandau.objectives import implicit
 from graphlandau.problems import BKW
 
@@ -111,58 +110,6 @@ def test_features_of_a_network_agree_with_the_same_random_features(kind):
     network.solve(v)
     for a, b in zip(random.value_and_jacobian(v), network.value_and_jacobian(v), strict=True):
         torch.testing.assert_close(a, b, atol=1e-9, rtol=1e-9)
-
-
-@pytest.mark.parametrize("weighted", [False, True])
-@pytest.mark.parametrize("kind", ["tanh", "fourier", "network"])
-def test_summed_gradients_of_features_are_those_of_their_values(kind, weighted):
-    network = torch.nn.Sequential(torch.nn.Linear(3, 5), torch.nn.Tanh()).double()
-    features = ClosedFormScore(3, network if kind == "network" else kind, ridge=1e-2).features
-    generator = torch.Generator().manual_seed(0)
-    x = torch.randn(2, 7, 3, generator=generator, dtype=torch.float64)  # two blocks of seven particles
-    w = torch.rand(2, 7, generator=generator, dtype=torch.float64) if weighted else None
-    value, gradient = features.value_and_mean_gradient(x, w, features.most)
-    torch.testing.assert_close(value, features(x.flatten(0, 1)).unflatten(0, (2, 7)))
-    single = torch.func.vmap(torch.func.vmap(torch.func.jacrev(lambda y: features(y[None])[0])))(x)
-    share = torch.ones(2, 7, dtype=torch.float64) if w is None else w
-    torch.testing.assert_close(gradient, (share[..., None, None] * single).sum(1))
-
-
-@pytest.mark.parametrize("weighted", [False, True])
-def test_folds_go_by_the_number_of_the_particle_whatever_the_chunks_and_shares(weighted, monkeypatch):
-    v = draw(BKW(2), 1003, t=1.0)
-    w = torch.rand(1003, generator=torch.Generator().manual_seed(1), dtype=torch.float64) if weighted else None
-    model = ClosedFormScore(2, ridge=1e-2)
-    model.condition(v, w)
-    whole = model._means(v, w, 10)
-    x, count = model.whiten(v), model.feature_count(1003)
-    columns = torch.cat([model.features(x)[:, :count], x, torch.ones(1003, 1).double()], dim=1)
-    share = torch.full((1003,), 1 / 1003, dtype=torch.float64) if w is None else w / w.sum()
-    for k in range(10):
-        own, mass = columns[k::10], share[k::10].sum()
-        torch.testing.assert_close(whole.gram[k], own.T @ (share[k::10, None] * own) / mass)
-    # Without weights a mass is a number of particles.
-    torch.testing.assert_close(
-        whole.mass.flatten() / whole.mass.sum(), torch.stack([share[k::10].sum() for k in range(10)])
-    )
-
-    # Three ranks, one after the other, each with the sums of those before it.
-    monkeypatch.setattr(closed_form, "rows_at_a_time", lambda x: 64)
-    sums: list[torch.Tensor] = []
-    for first, last in ((0, 17), (17, 508), (508, 1003)):
-        before, sums = sums, []
-
-        def total(
-            part: torch.Tensor, before: list[torch.Tensor] = before, sums: list[torch.Tensor] = sums
-        ) -> torch.Tensor:
-            sums.append(part + before[len(sums)] if before else part)
-            return sums[-1]
-
-        monkeypatch.setattr(closed_form.distributed, "own_rows", lambda n, rows=slice(first, last): rows)
-        monkeypatch.setattr(closed_form.distributed, "total", total)
-        shared = model._means(v, w, 10)
-    for a, b in zip(shared, whole, strict=True):
-        torch.testing.assert_close(a, b)
 
 
 def test_a_network_of_dead_units_leaves_the_base():

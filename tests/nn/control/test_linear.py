@@ -1,4 +1,4 @@
-"""Minimisers in a linear span: closed forms, optimality, dissipation, warm start, refusals."""
+"""Minimisers in a linear model: closed forms, optimality, dissipation, warm start, refusals."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from graphlandau.fields import RippledWell
-from graphlandau.nn import AffineControl, FeatureControl, PhaseEmbedding, SpanControl
+from graphlandau.nn import AffineControl, FeatureControl, LinearControl, PhaseEmbedding
 from graphlandau.objectives import ControlObjective, log_determinant
 
 POTENTIAL = RippledWell(stiffness=1.3, amplitude=0.4, wavenumber=2.0, phase=0.3)
@@ -40,11 +40,11 @@ def regression(x: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
     return design @ torch.linalg.lstsq(design, v).solution
 
 
-def mean_loss(control: SpanControl, objective: ControlObjective, x: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
+def mean_loss(control: LinearControl, objective: ControlObjective, x: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
     return objective(*control.value_and_jacobian(x, v)).mean()
 
 
-def weight_slope(control: SpanControl, objective: ControlObjective, x: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
+def weight_slope(control: LinearControl, objective: ControlObjective, x: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
     """Slope of the mean loss in the weights, by autograd and not by the solver's own formula."""
     weights = control.coefficients.clone().requires_grad_()
     control.coefficients = weights
@@ -53,7 +53,7 @@ def weight_slope(control: SpanControl, objective: ControlObjective, x: torch.Ten
     return slope
 
 
-def moved(control: SpanControl, x: torch.Tensor, v: torch.Tensor, dt: float) -> torch.Tensor:
+def moved(control: LinearControl, x: torch.Tensor, v: torch.Tensor, dt: float) -> torch.Tensor:
     return v + dt * control(x, v)
 
 
@@ -142,7 +142,7 @@ def test_the_slope_of_the_joint_loss_vanishes_too():
     rich=st.booleans(),
 )
 def test_the_free_energy_never_grows(n, d, strength, sigma, seed, rich):
-    # Proposition 6 of arXiv:2603.23901 on the particles: u = 0 is in the span and has a larger loss.
+    # Proposition 6 of arXiv:2603.23901 on the particles: u = 0 is in the model and has a larger loss.
     x, v = beams(n, d, seed, sigma)
     dt = 0.1
     embedding = PhaseEmbedding(1, d, lengths=1.0)
@@ -231,7 +231,8 @@ def test_the_minimiser_does_not_depend_on_the_chunks(monkeypatch):
     objective = ControlObjective.joint(x, v, POTENTIAL, dt=0.05, epsilon=1.0)
     fields = []
     for chunk in (10_000, 64):
-        monkeypatch.setattr("graphlandau.nn.control.span.CHUNK", chunk)
+        for module in ("linear", "weight_loss"):
+            monkeypatch.setattr(f"graphlandau.nn.control.{module}.CHUNK", chunk)
         control = FeatureControl(PhaseEmbedding(1, 2, lengths=1.0), num_features=6)
         control.solve(objective, x, v)
         fields.append(control(x, v))

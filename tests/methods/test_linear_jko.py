@@ -1,4 +1,4 @@
-"""Minimising over the span of a closed form: the quadratic is the pair loss, its minimum is one, so is any other's."""
+"""Minimising over the weights of a closed form: the quadratic is the pair loss, what is found is a minimum."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ from torch_geometric.data import Data
 from graphlandau.base.state import particle_state
 from graphlandau.integrators import explicit_integrator
 from graphlandau.integrators.inner_flow import InnerFlow
-from graphlandau.methods.span import SpanSolver, _Field
+from graphlandau.methods.linear_jko import LinearJKO, _Field
 from graphlandau.nn import ClosedFormScore, JKOAction, LandauDrift
 from graphlandau.problems import BKW, Anisotropic
 
 TAU = 0.5
 
 
-def solver(problem, n, *, block=None, ridge=1e-3, features=12, weighted=False, seed=0):
+def linear_jko(problem, n, *, block=None, ridge=1e-3, features=12, weighted=False, seed=0):
     """A solver over a fixed number of features, its state and the blocks of its pairs."""
     v = problem.sample(n, generator=torch.Generator().manual_seed(seed))
     weight = 0.5 + torch.rand(n, generator=torch.Generator().manual_seed(seed + 1), dtype=v.dtype) if weighted else None
     model = ClosedFormScore(problem.d, num_features=features, ridge=ridge).double()
     action, drift = JKOAction(problem.gamma, problem.strength), LandauDrift(problem.gamma, problem.strength)
-    span = SpanSolver(model, action, drift, block or n, torch.Generator().manual_seed(0))
+    solver = LinearJKO(model, action, drift, block or n, torch.Generator().manual_seed(0))
     batch = None if block is None else torch.arange(n) % (n // block)
-    return span, particle_state(v, weight=weight), batch
+    return solver, particle_state(v, weight=weight), batch
 
 
 def pair_loss(quadratic, weights):
@@ -35,8 +35,8 @@ def pair_loss(quadratic, weights):
     return weights @ quadratic.gram @ weights + 2 * quadratic.linear @ weights
 
 
-def exact_step(span, state, batch, tau=TAU):
-    flow = InnerFlow(span.drift, explicit_integrator("euler"), 1)
+def exact_step(solver, state, batch, tau=TAU):
+    flow = InnerFlow(solver.drift, explicit_integrator("euler"), 1)
 
     def loss(field):
         found = flow(field, state.v, tau, batch=batch, weight=state.get("weight"))
@@ -52,26 +52,27 @@ def exact_step(span, state, batch, tau=TAU):
 @pytest.mark.parametrize("problem", [BKW(2), Anisotropic(3, strength=1.0, gamma=-3.0)], ids=lambda p: p.name)
 def test_the_quadratic_is_the_pair_loss_of_the_layer(problem, block, weighted):
     """For any weights w^T G w + 2 l.w = L(u), the field and its Jacobian evaluated by the model."""
-    span, state, batch = solver(problem, 60, block=block, weighted=weighted)
-    span.model.condition(state.v, state.get("weight"))
-    count = span.model.feature_count(60)
-    quadratic = span._quadratic(state, batch, count)
+    solver, state, batch = linear_jko(problem, 60, block=block, weighted=weighted)
+    solver.model.condition(state.v, state.get("weight"))
+    count = solver.model.feature_count(60)
+    quadratic = solver._quadratic(state, batch, count)
     generator = torch.Generator().manual_seed(3)
     for _ in range(3):
         weights = torch.randn((count + problem.d) * problem.d, generator=generator, dtype=torch.float64)
-        span._set(weights)
-        value = span.action(state.v, *span.model.value_and_jacobian(state.v), batch=batch, weight=state.get("weight"))
+        solver.set_weights(weights)
+        field = solver.model.value_and_jacobian(state.v)
+        value = solver.action(state.v, *field, batch=batch, weight=state.get("weight"))
         assert torch.allclose(pair_loss(quadratic, weights), value, rtol=1e-9)
 
 
 @pytest.mark.parametrize("problem", [BKW(2), Anisotropic(3, strength=1.0, gamma=-3.0)], ids=lambda p: p.name)
 def test_solves_the_linear_objective_exactly(problem):
     """The gradient of loss plus ridge vanishes at the solution, and the loss is below 0, that of no field."""
-    span, state, batch = solver(problem, 80, block=20)
-    span.solve(state, batch)
-    count = span.model.feature_count(80)
-    quadratic = span._quadratic(state, batch, count)
-    weights = span._pack(span.model.affine, span.model.coefficients, count)
+    solver, state, batch = linear_jko(problem, 80, block=20)
+    solver.solve(state, batch)
+    count = solver.model.feature_count(80)
+    quadratic = solver._quadratic(state, batch, count)
+    weights = solver.pack(solver.model.affine, solver.model.coefficients, count)
     penalty = torch.zeros_like(weights)
     penalty[: quadratic.cut] = 1e-3 * quadratic.unit()
     gradient = quadratic.gram @ weights + quadratic.linear + penalty * weights
@@ -90,11 +91,11 @@ def test_without_features_gaussians_are_in_the_class():
     for n in (400, 6400):
         squares = []
         for seed in range(3):
-            span, state, _ = solver(problem, n, block=min(n, 400), ridge=None, seed=seed)
-            span.model.chosen.fill_(math.inf)
-            span.model.solves.fill_(5)  # no choice of the ridge is due
-            span.solve(state, torch.arange(n) % (n // min(n, 400)))
-            jacobian = span.model.jacobian(state.v[:1])[0]
+            solver, state, _ = linear_jko(problem, n, block=min(n, 400), ridge=None, seed=seed)
+            solver.model.chosen.fill_(math.inf)
+            solver.model.solves.fill_(5)  # no choice of the ridge is due
+            solver.solve(state, torch.arange(n) % (n // min(n, 400)))
+            jacobian = solver.model.jacobian(state.v[:1])[0]
             exact = -torch.diag(1 / torch.tensor([1.8, 0.2, 1.0], dtype=torch.float64))
             gap = jacobian - exact
             gap = gap - gap.trace() / 3 * torch.eye(3, dtype=gap.dtype)
@@ -108,40 +109,40 @@ def test_without_features_gaussians_are_in_the_class():
 @pytest.mark.parametrize("problem", [BKW(2), Anisotropic(3, strength=0.2, gamma=-3.0)], ids=lambda p: p.name)
 def test_minimises_the_exact_objective(problem):
     """A stationary point of loss plus ridge, below both the minimiser of the quadratic one and no motion."""
-    span, state, batch = solver(problem, 60)
-    loss = exact_step(span, state, batch)
-    span.solve(state, batch)
-    count = span.model.feature_count(60)
-    ridge = 1e-3 * span._quadratic(state, batch, count).unit()
-    linear = span._pack(span.model.affine, span.model.coefficients, count)
+    solver, state, batch = linear_jko(problem, 60)
+    loss = exact_step(solver, state, batch)
+    solver.solve(state, batch)
+    count = solver.model.feature_count(60)
+    ridge = 1e-3 * solver._quadratic(state, batch, count).unit()
+    linear = solver.pack(solver.model.affine, solver.model.coefficients, count)
 
     def value(weights):
-        affine, coefficients = span._unpack(weights)
+        affine, coefficients = solver.unpack(weights)
         penalty = ridge * weights[: -(problem.d**2)].square().sum()
-        field = _Field(span.model)
+        field = _Field(solver.model)
         return loss(lambda v: field.at(affine, coefficients, v)) + penalty
 
-    span.solve(state, batch, loss)
-    found = span._pack(span.model.affine, span.model.coefficients, count).clone().requires_grad_()
+    solver.solve(state, batch, loss)
+    found = solver.pack(solver.model.affine, solver.model.coefficients, count).clone().requires_grad_()
     (gradient,) = torch.autograd.grad(value(found), found)
     start = linear.clone().requires_grad_()
     (before,) = torch.autograd.grad(value(start), start)
-    # L-BFGS ends when the loss changes by 1e-15 of itself: gradients of 1e-7 of what they were.
+    # L-BFGS ends when a step would change the loss by 1e-16 of itself: gradients of 1e-7 of what they were.
     assert float(gradient.norm()) < 1e-5 * float(before.norm())
-    assert float(value(found)) < float(value(linear))
-    assert float(value(found)) < 0
+    assert float(value(found.detach())) < float(value(linear))
+    assert float(value(found.detach())) < 0
     assert float(value(torch.zeros_like(linear))) == 0
 
 
 def test_the_exact_step_tends_to_the_linear_one():
     """Minimisers differ by O(tau): the fields at tau, tau/2, tau/4 approach that of the quadratic at slope 1."""
-    span, state, batch = solver(BKW(2), 400)
-    span.solve(state, batch)
-    drift = span.drift(state.v, span.model(state.v))
+    solver, state, batch = linear_jko(BKW(2), 400)
+    solver.solve(state, batch)
+    drift = solver.drift(state.v, solver.model(state.v))
     gaps = []
     for tau in (0.025, 0.0125, 0.00625):
-        span.solve(state, batch, exact_step(span, state, batch, tau))
-        gaps.append(float((span.drift(state.v, span.model(state.v)) - drift).norm()))
+        solver.solve(state, batch, exact_step(solver, state, batch, tau))
+        gaps.append(float((solver.drift(state.v, solver.model(state.v)) - drift).norm()))
     slopes = [math.log2(a / b) for a, b in pairwise(gaps)]
     # Measured 0.94 and 0.97, from 0.72 at tau = 0.2: the first order is all that is left.
     assert slopes == pytest.approx([1.0, 1.0], abs=0.1)
@@ -151,12 +152,12 @@ def test_few_particles_get_no_features_and_many_do():
     """The ring of BKW at t = 0: noise buys no features for 60 particles, 2000 earn them; and they help."""
     problem, errors = BKW(2), {}
     for n, expected in ((60, False), (2000, True)):
-        span, state, batch = solver(problem, n, block=min(n, 500), ridge=None, features=None)
-        span.model.num_features = None
+        solver, state, batch = linear_jko(problem, n, block=min(n, 500), ridge=None, features=None)
+        solver.model.num_features = None
         batch = None if n == 60 else torch.arange(n) % 4
-        span.solve(state, batch)
-        assert math.isfinite(float(span.model.chosen)) is expected
-        s, exact = span.model(state.v), problem.score(state.v)
+        solver.solve(state, batch)
+        assert math.isfinite(float(solver.model.chosen)) is expected
+        s, exact = solver.model(state.v), problem.score(state.v)
         errors[n] = float((s - exact).square().sum() / exact.square().sum())
     # The Gaussian score of this ring has a relative Fisher divergence of about 0.4; measured 0.43 and 0.14.
     assert errors[2000] < 0.5 * errors[60]
@@ -164,19 +165,19 @@ def test_few_particles_get_no_features_and_many_do():
 
 def test_the_model_is_left_as_a_score():
     """<s> = 0 and <(v - m) . s> = -d over the particles, although no loss knows these components."""
-    span, state, batch = solver(BKW(2), 80, block=20, weighted=True)
-    span.solve(state, batch)
-    share, s = state.weight / state.weight.sum(), span.model(state.v)
+    solver, state, batch = linear_jko(BKW(2), 80, block=20, weighted=True)
+    solver.solve(state, batch)
+    share, s = state.weight / state.weight.sum(), solver.model(state.v)
     assert float((share @ s).norm()) < 1e-12
     assert float(share @ (state.v * s).sum(1)) == pytest.approx(-2, abs=1e-12)
 
 
 def test_weights_of_zero_are_no_particles():
     """Half the particles with weight 0: the field is that of the other half."""
-    span, state, _ = solver(BKW(2), 60)
+    solver, state, _ = linear_jko(BKW(2), 60)
     whole = Data(v=torch.cat([state.v, 1 + state.v]), weight=torch.cat([torch.ones(60), torch.zeros(60)]).double())
-    span.solve(whole, None)
-    with_ghosts = span.model(state.v)
-    span.model.num_features = 12
-    span.solve(state, None)
-    assert torch.allclose(span.model(state.v), with_ghosts, rtol=1e-8)
+    solver.solve(whole, None)
+    with_ghosts = solver.model(state.v)
+    solver.model.num_features = 12
+    solver.solve(state, None)
+    assert torch.allclose(solver.model(state.v), with_ghosts, rtol=1e-8)

@@ -1,16 +1,15 @@
-"""Scalar features of the whitened velocity, with their gradients: what :class:`ClosedFormScore` is linear in."""
+"""Random features of two layers of hyperbolic tangents, and a few around the mean."""
 
 from __future__ import annotations
 
-import copy
 import math
 
 import torch
 from torch import Tensor, nn
 
-from graphlandau.base.errors import InvalidArgument
+from graphlandau.nn.linear.features import directions, normal
 
-__all__ = ["FourierFeatures", "NetworkFeatures", "TanhFeatures"]
+__all__ = ["TanhFeatures"]
 
 # Units of the random hidden layer of TanhFeatures.
 HIDDEN = 48
@@ -42,18 +41,18 @@ class TanhFeatures(nn.Module):
     offset: Tensor
     core: Tensor
 
-    def __init__(self, d: int, most: int, seed: int) -> None:
+    def __init__(self, d: int, max_count: int, seed: int) -> None:
         super().__init__()
-        self.fixed, self.most = d * len(CORES), d * len(CORES) + most
+        self.fixed, self.max_count = d * len(CORES), d * len(CORES) + max_count
         generator = torch.Generator().manual_seed(seed)
-        self.register_buffer("frequency", 1.5 * _directions(d, HIDDEN, generator))
-        self.register_buffer("phase", 1.5 * _normal(generator, HIDDEN))
-        self.register_buffer("mixing", 2 / math.sqrt(HIDDEN) * _normal(generator, most, HIDDEN))
-        self.register_buffer("offset", _normal(generator, most))
+        self.register_buffer("frequency", 1.5 * directions(d, HIDDEN, generator))
+        self.register_buffer("phase", 1.5 * normal(generator, HIDDEN))
+        self.register_buffer("mixing", 2 / math.sqrt(HIDDEN) * normal(generator, max_count, HIDDEN))
+        self.register_buffer("offset", normal(generator, max_count))
         self.register_buffer("core", d * torch.tensor(CORES, dtype=torch.float64))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Features ``(N, most)``."""
+        """Features ``(N, max_count)``."""
         rows = x.T
         central = _Central(rows, self.core.to(x))
         return torch.cat([central.value(), self._layers(rows, len(self.offset))[1]]).T
@@ -135,98 +134,3 @@ def _blocks(columns: Tensor, x: Tensor) -> Tensor:
 def _tanh_slope(value: Tensor) -> Tensor:
     """Derivative of the hyperbolic tangent, from its value; ``1 - value * value`` in one pass."""
     return torch.addcmul(value.new_ones(()), value, value, value=-1)
-
-
-class FourierFeatures(nn.Module):
-    r"""Cosines of random directions, :math:`\Phi_k(x) = \cos(\omega_k \cdot x + b_k)`.
-
-    Directions come in random orthonormal sets (Haar), :math:`|\omega_k|` is that of a 2D standard normal vector,
-    phases are uniform. ``seed`` fixes the draw; the first ``count`` features are the same for every ``count``.
-    """
-
-    frequency: Tensor
-    phase: Tensor
-
-    def __init__(self, d: int, most: int, seed: int) -> None:
-        super().__init__()
-        self.fixed, self.most = 0, most
-        generator = torch.Generator().manual_seed(seed)
-        length = _normal(generator, most, 2).norm(dim=1, keepdim=True)
-        self.register_buffer("frequency", length * _directions(d, most, generator))
-        self.register_buffer("phase", 2 * math.pi * torch.rand(most, generator=generator, dtype=torch.float64))
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Features ``(N, most)``."""
-        return torch.cos(self._angle(x, self.most))
-
-    def value_and_mean_gradient(self, x: Tensor, w: Tensor | None, count: int) -> tuple[Tensor, Tensor]:
-        r"""First ``count`` features ``(*, N, count)``, :math:`\sum_i w_i \nabla\Phi(x_i)` ``(*, count, d)``."""
-        angle = self._angle(x.flatten(0, -2), count).unflatten(0, x.shape[:-1])
-        sine = torch.sin(angle)
-        total = sine.sum(-2) if w is None else (w[..., None, :] @ sine).squeeze(-2)
-        return torch.cos(angle), -total[..., None] * self.frequency[:count].to(x)
-
-    def value_and_jacobian(self, x: Tensor, coefficients: Tensor) -> tuple[Tensor, Tensor]:
-        r"""The field :math:`W^\top \Phi` ``(N, d)`` and its Jacobian ``(N, d, d)``."""
-        angle = self._angle(x, self.most)
-        outer = -coefficients[:, :, None] * self.frequency.to(x)[:, None, :]
-        return torch.cos(angle) @ coefficients, (torch.sin(angle) @ outer.flatten(1)).unflatten(1, outer.shape[1:])
-
-    def _angle(self, x: Tensor, count: int) -> Tensor:
-        return torch.addmm(self.phase[:count].to(x), x, self.frequency[:count].to(x).T)
-
-
-def _normal(generator: torch.Generator, *shape: int) -> Tensor:
-    return torch.randn(shape, generator=generator, dtype=torch.float64)
-
-
-def _directions(d: int, count: int, generator: torch.Generator) -> Tensor:
-    """Unit vectors ``(count, d)`` in random orthonormal sets, which cover the sphere evenly."""
-    frames = torch.linalg.qr(_normal(generator, math.ceil(count / d), d, d)).Q.mT
-    return frames.reshape(-1, d)[:count]
-
-
-class NetworkFeatures(nn.Module):
-    """The outputs of a network ``(N, d) -> (N, m)``, such as its last hidden layer, with gradients by forward mode.
-
-    Raises:
-        ValueError: If ``network`` does not map ``(N, d)`` to ``(N, m)``.
-    """
-
-    def __init__(self, d: int, network: nn.Module) -> None:
-        super().__init__()
-        like = next((x for x in network.parameters() if x.is_floating_point()), torch.empty(0))
-        with torch.no_grad(), torch.random.fork_rng():
-            try:
-                value = copy.deepcopy(network)(torch.zeros(3, d).to(like))
-            except Exception as error:  # a network that does not fit may fail in any way when it is tried
-                raise ValueError(f"'features' must map (N, {d}) to (N, m) (failed on (3, {d}): {error})") from error
-        if not isinstance(value, Tensor) or value.dim() != 2 or value.size(0) != 3:
-            got = tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
-            raise InvalidArgument("features", f"must map (N, {d}) to (N, m)", f"{got} for (3, {d})")
-        self.network, self.most = network, value.size(1)
-        self.fixed = self.most
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Features ``(N, m)``."""
-        return self.network(x)
-
-    def value_and_mean_gradient(self, x: Tensor, w: Tensor | None, count: int) -> tuple[Tensor, Tensor]:
-        r"""Features ``(*, N, m)``, :math:`\sum_i w_i \nabla\Phi(x_i)` ``(*, m, d)``; ``count`` is ``most``."""
-        value, gradient = (y.unflatten(-2, x.shape[:-1]) for y in self._value_and_gradient(x.flatten(0, -2)))
-        gradient = gradient if w is None else w[..., None] * gradient
-        return value, gradient.sum(-2).movedim(0, -1)
-
-    def value_and_jacobian(self, x: Tensor, coefficients: Tensor) -> tuple[Tensor, Tensor]:
-        r"""The field :math:`W^\top \Phi` ``(N, d)`` and its Jacobian ``(N, d, d)``."""
-        value, gradient = self._value_and_gradient(x)
-        return value @ coefficients, torch.einsum("ma,bnm->nab", coefficients, gradient)
-
-    def _value_and_gradient(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        directions = torch.eye(x.size(1), dtype=x.dtype, device=x.device)
-
-        def push(direction: Tensor) -> tuple[Tensor, Tensor]:
-            return torch.func.jvp(self.network, (x,), (direction.expand_as(x),))[:2]
-
-        values, gradient = torch.func.vmap(push)(directions)
-        return values[0], gradient
