@@ -392,7 +392,7 @@ def test_a_short_training_relaxes_a_plasma():
     of that of the same score with particles at rest, the error of the covariance at t_end 1/8 of theirs.
     """
     problem, t_end = Anisotropic(2, strength=0.03), 2.0
-    recipe = Recipe(400, training_particles=100, learning_rate=1e-2, save_every=100)
+    recipe = Recipe(iterations=400, training_particles=100, learning_rate=1e-2, save_every=100)
     run = training(recipe, problem=problem, t_end=t_end, width=32)
     trained = run.run()
     assert run.rows[-1]["physics"] < run.rows[0]["physics"] / 5
@@ -449,7 +449,7 @@ def test_a_longer_training_follows_bkw_more_closely():
 def test_the_start_is_learned_where_it_is_a_penalty(gamma, base):
     """The untrained map puts every particle at the mean; |Phi(v0) - v0|^2 falls from 2 to below 0.2 (measured 0.02)."""
     problem = Anisotropic(2, gamma=gamma)
-    recipe = Recipe(120, training_particles=30, collocation_times=1, learning_rate=2e-2, save_every=50)
+    recipe = Recipe(iterations=120, training_particles=30, collocation_times=1, learning_rate=2e-2, save_every=50)
     run = training(recipe, problem=problem, t_end=1.0, initial="penalty", base=base, width=8)
     trained = run.run()
     v0 = problem.sample(1000, generator=torch.Generator().manual_seed(1))
