@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import select
-import signal
 import subprocess
 import sys
 import tempfile
@@ -33,7 +31,7 @@ class Worker:
     """
 
     # -P: what lies in the current folder hides no package.
-    command: ClassVar[list[str]] = [sys.executable, "-P", "-m", "graphlandau.cli.workers"]
+    command: ClassVar[list[str]] = [sys.executable, "-P", "-m", "graphlandau.cli.serve"]
 
     def __init__(self) -> None:
         self._process: subprocess.Popen[str] | None = None
@@ -77,30 +75,3 @@ class Worker:
                         stream.close()
         if self._file is not None:
             self._file.close()
-
-
-def serve() -> None:
-    """Run the commands that come on stdin, a JSON object a line; answer each with its status on what was stdout."""
-    from graphlandau.cli.main import main
-
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the sweep, which ends its workers
-    answers = os.fdopen(os.dup(1), "w")
-    nowhere = os.open(os.devnull, os.O_RDWR)
-    os.dup2(nowhere, 1)
-    for line in sys.stdin:
-        task = json.loads(line)
-        file = os.open(task["said"], os.O_WRONLY)
-        os.dup2(file, 2)
-        os.close(file)
-        try:
-            status = main(task["arguments"])
-        except BaseException as error:  # what main does not catch would have ended a process of its own
-            print(f"{type(error).__name__}: {error}", file=sys.stderr)
-            status = 1
-        sys.stderr.flush()
-        answers.write(f"{status}\n")
-        answers.flush()
-
-
-if __name__ == "__main__":
-    serve()
