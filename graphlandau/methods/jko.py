@@ -54,10 +54,10 @@ class JKO(LearnedTransport):
 
     The field is a score model. A :class:`~graphlandau.nn.ClosedFormScore` is minimised over its weights, in the
     linear case exactly, by one linear solve. All others take ``epochs`` of Adamax steps over shuffled mini-batches,
-    *all pairs inside each*, warm-started (a model without parameters is only conditioned on the particles); with
-    fewer than four particles per parameter they learn from four fifths of the particles and the last fifth judges
-    whether an epoch was of use, as in :class:`~graphlandau.methods.SBTM`. The field is known only up to ``a + b
-    v``, which moves nothing; as the score of the run it is shown with :math:`\langle s \rangle = 0` and
+    *all pairs inside each*, warm-started (a model without parameters is only conditioned on the particles); with fewer
+    than four particles per parameter they learn from four fifths of the particles and the last fifth is a validation
+    set that says whether an epoch was of use, as in :class:`~graphlandau.methods.SBTM`. The field is known only up to
+    ``a + b v``, which moves nothing; as the score of the run it is shown with :math:`\langle s \rangle = 0` and
     :math:`\langle v \cdot s \rangle = -d`, as the true one has.
 
     A step whose map is not invertible (:math:`\det \nabla T \le 0` on the way from the identity, for some particle) is
@@ -205,18 +205,18 @@ class JKO(LearnedTransport):
             if not self.few(n):
                 descent.run_epochs(particles, epochs, loss)
                 return
-            learners, judges = self.held_out(particles)
-            judge = self.judgement(judges, tau)
-            descent.run_while_better(lambda: descent.run_epochs(learners, 1, loss), epochs, judge)
-        self.model.judge(judges.v, judges.get("weight"))
+            learners, validation = self.held_out(particles)
+            held = self.validation_loss(validation, tau)
+            descent.run_while_better(lambda: descent.run_epochs(learners, 1, loss), epochs, held)
+        self.model.judge(validation.v, validation.get("weight"))
 
     def objective_of(self, state: Data, tau: float | None = None) -> tuple[Data, Callable[[Data], Tensor]]:
         """The particles, and the objective as a function of some of them: of all pairs among these."""
         return particles_of(state), lambda x: self._loss(self._field(x.v), x.v, x.get("weight"), tau)
 
-    def judgement(self, judges: Data, tau: float | None = None) -> Callable[[], Tensor]:
+    def validation_loss(self, validation: Data, tau: float | None = None) -> Callable[[], Tensor]:
         """The objective of these particles."""
-        return lambda: self._loss(self._field(judges.v), judges.v, judges.get("weight"), tau)
+        return lambda: self._loss(self._field(validation.v), validation.v, validation.get("weight"), tau)
 
     def _field(self, v: Tensor) -> Callable[[Tensor], tuple[Tensor, Tensor]]:
         """The model with its Jacobian, or an unbiased estimate of it if it couples many particles."""

@@ -26,7 +26,7 @@ from graphlandau.training.options import FitOptions
 __all__ = ["LearnedTransport"]
 
 # A network with this many particles for each of its parameters cannot learn them by heart. With fewer, every
-# HOLD_OUT-th particle is not trained on but judges the training; with more, its noise would only slow it down.
+# HOLD_OUT-th particle is not trained on but a validation set; with more, its noise would only slow it down.
 PARTICLES_PER_PARAMETER = 4
 HOLD_OUT = 5
 # Steps between two looks at the loss of the initial fit.
@@ -36,11 +36,11 @@ INITIAL_BURST = 50
 class LearnedTransport(LandauTransport):
     r"""Particles that follow a model of their score, warm-started from step to step.
 
-    A subclass says by which objective the model is trained (:meth:`objective_of`), what judges the training where
-    particles are few (:meth:`judgement`), and when (in :meth:`score`). At the start a trained model is fitted to the
-    known initial score until :math:`\sum|s - s^*|^2 / \sum|s^*|^2 \le` ``initial_tolerance``; where the initial density
-    has jumps, hence no pointwise score, it is trained on the particles until the judgement of a held-out fifth stops
-    falling.
+    A subclass says by which objective the model is trained (:meth:`objective_of`), what its loss on a validation set
+    is, where particles are few (:meth:`validation_loss`), and when (in :meth:`score`). At the start a trained model is
+    fitted to the known initial score until :math:`\sum|s - s^*|^2 / \sum|s^*|^2 \le` ``initial_tolerance``; where the
+    initial density has jumps, hence no pointwise score, it is trained on the particles until the loss of a held-out
+    fifth stops falling.
 
     Args:
         score: Score model, or any ``nn.Module`` that maps :math:`(N, d) \to (N, d)`.
@@ -77,7 +77,7 @@ class LearnedTransport(LandauTransport):
         """The particles with what the objective needs of them, and the objective as a function of some of them."""
 
     @abstractmethod
-    def judgement(self, judges: Data) -> Callable[[], Tensor]:
+    def validation_loss(self, validation: Data) -> Callable[[], Tensor]:
         """A loss of these particles, on which the model is not trained."""
 
     def facts(self, problem: Problem, particles: int) -> Facts:
@@ -120,7 +120,7 @@ class LearnedTransport(LandauTransport):
             raise ValueError(f"{needs} (got {size} of {n})")
 
     def few(self, n: int) -> bool:
-        """Whether a part of ``n`` particles judges the training; two at least, for they may be judged by their pair."""
+        """Whether a part of ``n`` particles is held out; two at least, for their loss may be that of a pair."""
         return (
             self.fit.hold_out
             and n > HOLD_OUT
@@ -149,9 +149,10 @@ class LearnedTransport(LandauTransport):
                 )
         else:
             particles, loss = self.objective_of(state)
-            learners, judges = self.held_out(particles)
+            learners, validation = self.held_out(particles)
             bursts = self.fit.initial_steps // INITIAL_BURST
-            descent.run_while_better(lambda: descent.run(learners, INITIAL_BURST, loss), bursts, self.judgement(judges))
+            held = self.validation_loss(validation)
+            descent.run_while_better(lambda: descent.run(learners, INITIAL_BURST, loss), bursts, held)
         return state
 
     def require_score_field(self) -> None:
@@ -178,14 +179,14 @@ class LearnedTransport(LandauTransport):
             descent.scale_learning_rate(self.fit.schedule(t - self.t_start))
 
     def held_out(self, particles: Data) -> tuple[Data, Data]:
-        """The particles to learn from, and every fifth, to judge by."""
-        judge = torch.zeros(particles.v.size(0), dtype=torch.bool, device=particles.v.device)
-        judge[::HOLD_OUT] = True
+        """The particles to learn from, and every fifth, the validation set."""
+        held = torch.zeros(particles.v.size(0), dtype=torch.bool, device=particles.v.device)
+        held[::HOLD_OUT] = True
         if self.model.pointwise:
-            return subset(particles, ~judge), subset(particles, judge)
-        # The judges' scores depend on all particles: those that do not judge have weight 0.
+            return subset(particles, ~held), subset(particles, held)
+        # The scores of the set depend on all particles: those outside it have weight 0.
         weight = particles.weight if "weight" in particles else torch.ones_like(particles.v[:, 0])
-        return subset(particles, ~judge), Data(v=particles.v, weight=weight * judge)
+        return subset(particles, ~held), Data(v=particles.v, weight=weight * held)
 
     @torch.no_grad()
     def _relative_error(self, particles: Data) -> float:

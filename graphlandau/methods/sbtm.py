@@ -27,15 +27,15 @@ OBJECTIVES = ("implicit", "hutchinson", "denoising", "collision_weighted")
 class SBTM(LearnedTransport):
     r"""Score-based transport modelling: a score model follows the particles, the particles follow its score.
 
-    At every time step the model is fitted to the particles by score matching, warm-started from the step before.
-    Models with a method ``solve`` (closed form) are minimised exactly; all others take Adam steps on ``objective``:
-    ``steps`` of them, or, with ``training="adaptive"``, bursts of ``steps`` for as long as each lowers the exact
-    implicit loss; the one that does not is taken back. With fewer than four particles per parameter the steps use four
-    fifths of the particles and the last fifth judges them in either case: a few particles must not be learned by heart
-    (``hold_out=False`` trains on all of them unjudged, as the paper does). At the
-    start a trained model is fitted to the known initial score until
-    :math:`\sum|s - s^*|^2 / \sum|s^*|^2 \le` ``initial_tolerance``; where the initial density has jumps, hence no
-    pointwise score, it is fitted to the particles until the implicit loss of a held-out fifth stops falling.
+    At every time step the model is fitted to the particles by score matching, warm-started from the step before. Models
+    with a method ``solve`` (closed form) are minimised exactly; all others take Adam steps on ``objective``: ``steps``
+    of them, or, with ``training="adaptive"``, bursts of ``steps`` for as long as each lowers the exact implicit loss;
+    the one that does not is taken back. With fewer than four particles per parameter the steps use four fifths of the
+    particles and the last fifth is a validation set in either case: a few particles must not be learned by heart
+    (``hold_out=False`` trains on all of them, as the paper does). At the start a trained model is fitted to the known
+    initial score until :math:`\sum|s - s^*|^2 / \sum|s^*|^2 \le` ``initial_tolerance``; where the initial density has
+    jumps, hence no pointwise score, it is fitted to the particles until the implicit loss of a held-out fifth stops
+    falling.
 
     Args:
         score: Score model, or any ``nn.Module`` that maps :math:`(N, d) \to (N, d)`.
@@ -102,22 +102,22 @@ class SBTM(LearnedTransport):
         return model.value_and_jacobian(state.v)
 
     def _train(self, state: Data, descent: Descent) -> None:
-        """Take a fixed number of steps, or as many as pay; where particles are few, a fifth of them judges."""
+        """Take a fixed number of steps, or as many as pay; where particles are few, a fifth of them is held out."""
         self.follow_schedule(descent, state.t)
         particles, loss = self.objective_of(state)
         few = self.few(state.v.size(0))
         if self.fit.training == "fixed" and not few:
             descent.run(particles, self.fit.steps, loss, by_rows=self.model.pointwise)
             return
-        learners, judges = self.held_out(particles) if few else (particles, particles)
+        learners, validation = self.held_out(particles) if few else (particles, particles)
         bursts = 1 if self.fit.training == "fixed" else self.fit.max_steps // self.fit.steps
 
         def burst() -> None:
             descent.run(learners, self.fit.steps, loss, by_rows=self.model.pointwise)
 
-        descent.run_while_better(burst, bursts, self.judgement(judges))
+        descent.run_while_better(burst, bursts, self.validation_loss(validation))
         if few:
-            self.model.judge(judges.v, judges.get("weight"))
+            self.model.judge(validation.v, validation.get("weight"))
 
     def objective_of(self, state: Data) -> tuple[Data, Callable[[Data], Tensor]]:
         """The particles with what the objective needs of them, and the objective as a function of some of them."""
@@ -135,8 +135,8 @@ class SBTM(LearnedTransport):
         alpha = self.alpha * float(deviation[0])
         return particles, lambda x: objectives.denoising(model, x, alpha, generator=self.generator)
 
-    def judgement(self, judges: Data) -> Callable[[], Tensor]:
+    def validation_loss(self, validation: Data) -> Callable[[], Tensor]:
         """The implicit loss of these particles, exact unless the model couples them."""
         if self.model.pointwise:
-            return lambda: objectives.implicit(self.model, judges)
-        return lambda: objectives.hutchinson(self.model, judges, generator=self.generator)
+            return lambda: objectives.implicit(self.model, validation)
+        return lambda: objectives.hutchinson(self.model, validation, generator=self.generator)

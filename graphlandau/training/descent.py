@@ -1,4 +1,4 @@
-"""Gradient descent on random minibatches of particles: counted, judged where asked, resumable."""
+"""Gradient descent on random minibatches of particles: counted, validated where asked, resumable."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch_geometric.data import Data
 
 from graphlandau.base import distributed
-from graphlandau.base.errors import InvalidArgument
+from graphlandau.base.errors import Diverged, InvalidArgument
 
 __all__ = ["Descent", "load_optimiser_state", "optimiser_state", "subset"]
 
@@ -97,21 +97,21 @@ class Descent:
         self.model.eval()
         self.steps_taken += 1
 
-    def run_while_better(self, burst: Callable[[], None], bursts: int, judge: Callable[[], Tensor]) -> None:
-        """Call ``burst``, which takes some steps, at most ``bursts`` times and for as long as each lowers ``judge``.
+    def run_while_better(self, burst: Callable[[], None], bursts: int, validation: Callable[[], Tensor]) -> None:
+        """Call ``burst``, which takes some steps, at most ``bursts`` times, as long as each lowers ``validation``.
 
         The weights of the one that does not are taken back; the optimiser's moments are kept.
 
         Raises:
-            ArithmeticError: If training makes ``judge`` infinite or not a number.
+            Diverged: If training makes it infinite or not a number.
         """
-        best = self._judge(judge)
+        best = self._validated(validation)
         for _ in range(bursts):
             weights = [p.detach().clone() for p in self.parameters]
             burst()
-            value = self._judge(judge)
+            value = self._validated(validation)
             if not math.isfinite(value):
-                raise ArithmeticError(f"training the score made its loss {value}; a lower learning_rate may help")
+                raise Diverged(f"training the score made its loss {value}; a lower learning_rate may help")
             if not value < best:
                 with torch.no_grad():
                     for parameter, weight in zip(self.parameters, weights, strict=True):
@@ -120,10 +120,10 @@ class Descent:
             best = value
 
     @torch.no_grad()
-    def _judge(self, judge: Callable[[], Tensor]) -> float:
+    def _validated(self, loss: Callable[[], Tensor]) -> float:
         # The same probes before and after, and none used up: only the model differs.
         random_state = self.generator.get_state()
-        value = float(judge())
+        value = float(loss())
         self.generator.set_state(random_state)
         # It decides what is trained next: on unlike machines ranks might part over a last bit.
         return distributed.agree(value)
