@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import csv
 import importlib
+import io
 import math
 import sys
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -13,9 +15,10 @@ import numpy as np
 import pytest
 import torch
 
+from graphlandau.cli import main as cli
 from graphlandau.cli.arguments import read_arguments
 from graphlandau.cli.config import compose
-from graphlandau.cli.study import growth_exponent, snapshots_at, with_failures
+from graphlandau.cli.study import growth_exponent, make_figures, snapshots_at, with_failures
 from graphlandau.cli.sweep import sweep_commands
 from graphlandau.plotting.density import axis_points, axis_slice
 from graphlandau.plotting.exact import smoothed_slice
@@ -138,41 +141,6 @@ def test_slices_are_the_smoothed_density():
         assert float((f - expected).norm() / expected.norm()) < 0.06
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    ("figure", "count"),
-    [("figure_1", 2), ("figure_5", 6), ("figure_10", 3), ("figure_13", 8), ("figure_stability", 4)],
-)
-def test_smoke_of_jko(figure, count, script, tmp_path, monkeypatch):
-    """A table and a picture; with the exact determinant the entropy falls at every step, however large."""
-    module = script(JKO, figure)
-    monkeypatch.setattr(sys, "argv", [figure, "--smoke", "--runs", str(tmp_path / "runs"), "--out", str(tmp_path)])
-    module.main()
-    with (tmp_path / f"{figure}.csv").open(newline="") as file:
-        rows = list(csv.DictReader(file))
-    assert len(rows) == count
-    assert (tmp_path / f"{figure}.png").stat().st_size > 10_000
-    if figure == "figure_stability":
-        outcome = {row["run"]: row for row in rows}
-        assert outcome["closed_form-20"]["status"].count("folds") == 1
-        for name in ("closed_form_exact-5", "closed_form_exact-20"):
-            assert outcome[name]["status"] == "done"
-            assert float(outcome[name]["largest_rise"]) < 0
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("figure", ["figure_5_1", "figure_5_3", "figure_5_6"])
-def test_smoke(figure, script, tmp_path, monkeypatch):
-    """A table with a row for each run, and a picture."""
-    module = script("experiments/sbtm_landau", figure)
-    monkeypatch.setattr(sys, "argv", [figure, "--smoke", "--runs", str(tmp_path / "runs"), "--out", str(tmp_path)])
-    module.main()
-    with (tmp_path / f"{figure}.csv").open(newline="") as file:
-        rows = list(csv.DictReader(file))
-    assert len(rows) == {"figure_5_1": 4, "figure_5_3": 10, "figure_5_6": 20}[figure]
-    assert (tmp_path / f"{figure}.png").stat().st_size > 10_000
-
-
 PINN = "experiments/pinn_pm"
 
 
@@ -197,9 +165,11 @@ def test_all_runs_of_the_ablation_can_be_built_and_differ(script, tmp_path):
 def test_the_times_of_the_figures_are_snapshots_of_all_their_runs(script, tmp_path):
     """And the last is the end of the run: the figures take times as shares of that, for trials, which are shorter."""
     study = script(PINN, "study")
-    modules = [script(PINN, f"figure_{k}") for k in range(4, 26)]
-    assert {module.PROBLEM for module in modules} == set(script(PINN, "drawing").TITLES) == set(study.BANDWIDTHS)
-    for problem, times in {module.PROBLEM: module.TIMES for module in modules if hasattr(module, "TIMES")}.items():
+    figures = script(PINN, "figures")
+    assert list(figures.FIGURES) == [str(k) for k in range(4, 26)]
+    problems = {problem for _, _, problem in figures.TABLE.values()}
+    assert problems == set(script(PINN, "drawing").TITLES) == set(study.BANDWIDTHS) == set(figures.TIMES)
+    for problem, times in figures.TIMES.items():
         for arguments in study.problem_runs(problem, study.CASES, tmp_path, smoke=False).values():
             run = compose(read_arguments(arguments)).simulation()
             taken = [run.problem.t_start + step * run.dt for step in run.snapshot_steps]
@@ -273,44 +243,12 @@ def test_the_exact_flow_and_score_have_no_error_in_the_ablation(script):
     assert still["energy_rel_drift"].max() == 0
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    ("name", "count"),
-    [
-        ("figure_4", 30),
-        ("figure_5", 3),
-        ("figure_7", 6),
-        ("figure_8", 7),
-        ("figure_20", 30),
-        ("ablation", 8),
-        ("certificates", 6),
-    ],
-)
-def test_smoke_of_pinn_pm(name, count, script, tmp_path, monkeypatch):
-    """A table and a picture; whatever the score, the entropy falls."""
-    module = script(PINN, name)
-    monkeypatch.setattr(sys, "argv", [name, "--smoke", "--runs", str(tmp_path / "runs"), "--out", str(tmp_path)])
-    module.main()
-    with (tmp_path / f"{name}.csv").open(newline="") as file:
-        rows = list(csv.DictReader(file))
-    assert len(rows) == count
-    assert (tmp_path / f"{name}.png").stat().st_size > 10_000
-    if name == "figure_7":
-        assert {row["entropy_falls"] for row in rows} == {"True"}
-    if name == "figure_4":
-        assert {float(row["from_flow"]) for row in rows if row["run"] == "pinn_particle"} == {0}
-    if name == "certificates":
-        with (tmp_path / "certificates_density.csv").open(newline="") as file:
-            for row in csv.DictReader(file):
-                assert float(row["trajectory"]) <= float(row["trajectory_bound"])
-
-
 KINETIC = "experiments/kinetic_jko"
-KINETIC_SCRIPTS = [*(f"figure_{k}" for k in range(1, 12)), "controls", "landau_damping", "as_printed"]
+KINETIC_FIGURES = [*map(str, range(1, 12)), "controls", "landau_damping", "as_printed"]
 
 
-@pytest.mark.parametrize("name", KINETIC_SCRIPTS)
-def test_the_first_runs_of_every_kinetic_script_can_be_built(name, script, tmp_path, monkeypatch):
+@pytest.mark.parametrize("number", KINETIC_FIGURES)
+def test_the_first_runs_of_every_kinetic_figure_can_be_built(number, script, tmp_path, monkeypatch):
     asked = {}
 
     def capture(runs, out, jobs=1):
@@ -318,21 +256,145 @@ def test_the_first_runs_of_every_kinetic_script_can_be_built(name, script, tmp_p
         raise SystemExit
 
     monkeypatch.setattr("graphlandau.cli.study.run_sweep", capture)
-    monkeypatch.setattr(sys, "argv", [name, "--runs", str(tmp_path / "runs"), "--out", str(tmp_path / "out")])
-    module = script(KINETIC, name)
+    argv = [number, "--runs", str(tmp_path / "runs"), "--out", str(tmp_path / "out")]
     with pytest.raises(SystemExit):
-        module.main()
+        make_figures(None, script(KINETIC, "figures").FIGURES, argv)
     assert len(sweep_commands(asked, tmp_path / "runs")) == len(asked) >= 1
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("name", ["figure_1", "figure_5", "figure_9", "figure_11", "landau_damping", "controls"])
-def test_smoke_of_kinetic_jko(name, script, tmp_path, monkeypatch):
+# Smoke: every figure of every table is made from a few particles, in one process; figures of one problem share runs.
+
+
+class InProcess:
+    """Runs a command at once in this process, where the real worker takes seconds to import torch."""
+
+    def start(self, arguments):
+        self.text = io.StringIO()
+        with redirect_stderr(self.text), redirect_stdout(io.StringIO()):
+            self.status = cli.main(arguments)
+
+    def poll(self):
+        return self.status
+
+    def said(self):
+        return self.text.getvalue().strip()
+
+    def close(self):
+        """There is no process."""
+
+
+@pytest.fixture
+def smoke(script, tmp_path, monkeypatch, small_and_quick):
+    """Make figures of a paper in the smoke mode; return the rows of the table of each."""
+    monkeypatch.setattr("graphlandau.cli.sweep.Worker", InProcess)
+    monkeypatch.chdir(tmp_path)
+
+    def make(folder, numbers, tables, *more):
+        argv = [*numbers, "--smoke", "--runs", str(tmp_path / "runs"), "--out", str(tmp_path), *more]
+        make_figures(None, script(folder, "figures").FIGURES, argv)
+        found = {}
+        for name in tables:
+            with (tmp_path / f"{name}.csv").open(newline="") as file:
+                found[name] = list(csv.DictReader(file))
+            assert found[name], name
+            pictures = list(tmp_path.glob(f"{name}*.png"))
+            assert all(picture.stat().st_size > 10_000 for picture in pictures)
+        return found
+
+    return make
+
+
+SBTM_ROWS = {"figure_5_1": 4, "figure_5_2": 5, "figure_5_3": 5, "figure_5_4": 5, "figure_5_5": 10, "figure_5_6": 15}
+
+
+# Those that differ least from another in what they run are for the slow suite.
+SLOW = {"figure_5_2", "figure_5_3", "figure_5_5", "bkw_3d", "mixture_3d", "rosenbluth_3d_wide", "bimaxwellian_2d"}
+
+
+def some_slow(names):
+    return [pytest.param(name, marks=[pytest.mark.slow] * (name in SLOW)) for name in names]
+
+
+@pytest.mark.parametrize("figure", some_slow(SBTM_ROWS))
+def test_smoke_of_sbtm(figure, smoke):
+    """A table with a row for each run, and a picture."""
+    sizes = (
+        ["60"] if figure in ("figure_5_1", "figure_5_2", "figure_5_3", "figure_5_4", "figure_5_5") else ["60", "120"]
+    )
+    number = figure.removeprefix("figure_").replace("_", ".")
+    rows = smoke("experiments/sbtm_landau", [number], [figure], "--sizes", *sizes)[figure]
+    assert len(rows) == SBTM_ROWS[figure]
+
+
+PINN_OF = {
+    "bkw_2d": "4 5 6 7 8",
+    "bkw_3d": "9 10 11 12 13",
+    "mixture_3d": "14 15 16",
+    "rosenbluth_3d_wide": "17 18 19",
+    "bimaxwellian_2d": "20 21 22",
+    "truncated_2d": "23 24 25",
+}
+
+
+@pytest.mark.parametrize("problem", some_slow(PINN_OF))
+def test_smoke_of_pinn_pm(problem, smoke):
+    """Tables and pictures; whatever the score, the entropy falls."""
+    numbers = PINN_OF[problem].split()
+    found = smoke(PINN, numbers, [f"figure_{number}" for number in numbers])
+    if problem == "bkw_2d":
+        assert {row["entropy_falls"] for row in found["figure_7"]} == {"True"}
+        assert {float(row["from_flow"]) for row in found["figure_4"] if row["run"] == "pinn_particle"} == {0}
+
+
+JKO_OF = ["1", "2", "3", "4", "5", "6", "7", "8", "9", "10", "11", "12", "13", "stability", "examples"]
+
+
+@pytest.mark.parametrize("number", JKO_OF)
+def test_smoke_of_jko(number, smoke):
+    """Tables; with the exact determinant the entropy falls at every step, however large."""
+    name = "figure_stability" if number == "stability" else number if number == "examples" else f"figure_{number}"
+    rows = smoke(JKO, [number], [name])[name]
+    if number == "stability":
+        outcome = {row["run"]: row for row in rows}
+        assert "not invertible" in outcome["closed_form-20"]["status"]
+        for run in ("closed_form_exact-5", "closed_form_exact-20"):
+            assert outcome[run]["status"] == "done"
+            assert float(outcome[run]["largest_rise"]) < 0
+
+
+@pytest.mark.parametrize("number", KINETIC_FIGURES)
+def test_smoke_of_kinetic_jko(number, smoke):
     """A table and a picture."""
-    module = script(KINETIC, name)
+    name = number if not number.isdecimal() else f"figure_{number}"
+    assert smoke(KINETIC, [number], [name])[name]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "count"), [("ablation", 8), ("certificates", 6)])
+def test_smoke_of_studies_of_pinn_pm(name, count, script, tmp_path, monkeypatch):
+    """A table and a picture."""
+    module = script(PINN, name)
     monkeypatch.setattr(sys, "argv", [name, "--smoke", "--runs", str(tmp_path / "runs"), "--out", str(tmp_path)])
     module.main()
     with (tmp_path / f"{name}.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
-    assert rows
+    assert len(rows) == count
     assert (tmp_path / f"{name}.png").stat().st_size > 10_000
+    if name == "certificates":
+        with (tmp_path / "certificates_density.csv").open(newline="") as file:
+            for row in csv.DictReader(file):
+                assert float(row["trajectory"]) <= float(row["trajectory_bound"])
+
+
+@pytest.mark.parametrize("paper", ["sbtm_landau", "jko_landau", "kinetic_jko", "pinn_pm"])
+def test_an_unknown_figure_is_refused_with_those_that_there_are(paper, script):
+    figures = script(f"experiments/{paper}", "figures").FIGURES
+    with pytest.raises(SystemExit) as refused:
+        make_figures(None, figures, ["nowhere", "--smoke"])
+    assert str(refused.value) == f"error: there is no figure 'nowhere' here; known: all, {', '.join(figures)}"
+
+
+def test_a_table_lists_its_figures(script, capsys):
+    with pytest.raises(SystemExit):
+        make_figures(None, script(PINN, "figures").FIGURES, ["--list"])
+    assert "14  A mixture of Gaussians in 3D, slices of the density" in capsys.readouterr().out

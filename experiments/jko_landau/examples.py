@@ -3,8 +3,8 @@
 The runs are those of the figures. Where the density or the covariance is known its errors, elsewhere the distance from
 the equilibrium; entropies are those of the normalised density.
 
-    python experiments/jko_landau/examples.py
-    python experiments/jko_landau/examples.py --smoke
+    python experiments/jko_landau/figures.py examples
+    python experiments/jko_landau/figures.py examples --smoke
 """
 
 from __future__ import annotations

@@ -3,8 +3,8 @@ r"""Figure 1 of Huang and Wang, arXiv:2409.12296: BKW in 2D, energy, entropy, an
 The decay is shown to the entropy of the exact equilibrium (solid), and to that of the Maxwellian of the particles' own
 temperature (dotted): their energy is that of a sample, and with it the entropy at which they end.
 
-    python experiments/jko_landau/figure_1.py
-    python experiments/jko_landau/figure_1.py --smoke
+    python experiments/jko_landau/figures.py 1
+    python experiments/jko_landau/figures.py 1 --smoke
 """
 
 from __future__ import annotations

@@ -4,8 +4,8 @@ The entropy is that of the printed density, of mass :math:`\rho`: :math:`\rho H 
 :math:`\rho \log \rho - \tfrac{3}{2} \rho \log (2 \pi e T)`. A run whose step folds space ends there: it is drawn as far
 as it went, and the table says why it ended. In the table, columns without ``printed`` are of the normalised density.
 
-    python experiments/jko_landau/figure_10.py
-    python experiments/jko_landau/figure_10.py --smoke
+    python experiments/jko_landau/figures.py 10
+    python experiments/jko_landau/figures.py 10 --smoke
 """
 
 from __future__ import annotations

@@ -7,8 +7,8 @@ one with Adamax). One call comes before, since it may compile. Medians of repeat
 torch takes. The closed forms choose their ridge at every 25th estimate: their times are means of 25. An exponent is
 fitted to the largest three sizes of a line; the blob, which is quadratic, is left out where it would take a minute.
 
-    python experiments/jko_landau/figure_11.py            # N = 1,600 to 102,400
-    python experiments/jko_landau/figure_11.py --smoke
+    python experiments/jko_landau/figures.py 11            # N = 1,600 to 102,400
+    python experiments/jko_landau/figures.py 11 --smoke
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Figure 12 of Huang and Wang, arXiv:2409.12296: unequal temperatures in 10D, three entries of the covariance.
 
-python experiments/jko_landau/figure_12.py
-python experiments/jko_landau/figure_12.py --smoke
+python experiments/jko_landau/figures.py 12
+python experiments/jko_landau/figures.py 12 --smoke
 """
 
 from __future__ import annotations

@@ -4,8 +4,8 @@ Against the exact covariance the error is, for the most part, that of the sample
 shown beside that against the exact evolution of the sample's own covariance, which leaves the error of the sample out.
 Against N at t = 0.1 both are root mean squares over four seeds, one for the largest N.
 
-    python experiments/jko_landau/figure_13.py
-    python experiments/jko_landau/figure_13.py --smoke
+    python experiments/jko_landau/figures.py 13
+    python experiments/jko_landau/figures.py 13 --smoke
 """
 
 from __future__ import annotations

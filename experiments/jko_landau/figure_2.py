@@ -1,7 +1,7 @@
 """Figure 2 of Huang and Wang, arXiv:2409.12296: BKW in 2D, particles coloured by the exact and the carried density.
 
-python experiments/jko_landau/figure_2.py
-python experiments/jko_landau/figure_2.py --smoke
+python experiments/jko_landau/figures.py 2
+python experiments/jko_landau/figures.py 2 --smoke
 """
 
 from __future__ import annotations

@@ -3,8 +3,8 @@
 The estimate has an error that is not the method's: the same initial particles moved by the exact score have it, and
 fresh samples of the exact density.
 
-    python experiments/jko_landau/figure_3.py
-    python experiments/jko_landau/figure_3.py --smoke
+    python experiments/jko_landau/figures.py 3
+    python experiments/jko_landau/figures.py 3 --smoke
 """
 
 from __future__ import annotations

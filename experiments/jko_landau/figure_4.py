@@ -1,7 +1,7 @@
 """Figure 4 of Huang and Wang, arXiv:2409.12296: BKW in 3D, energy and entropy.
 
-python experiments/jko_landau/figure_4.py
-python experiments/jko_landau/figure_4.py --smoke
+python experiments/jko_landau/figures.py 4
+python experiments/jko_landau/figures.py 4 --smoke
 """
 
 from __future__ import annotations

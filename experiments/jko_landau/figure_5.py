@@ -2,8 +2,8 @@
 
 The exact density smoothed by the same kernel tells the width of the kernel from an error of the run.
 
-    python experiments/jko_landau/figure_5.py
-    python experiments/jko_landau/figure_5.py --smoke
+    python experiments/jko_landau/figures.py 5
+    python experiments/jko_landau/figures.py 5 --smoke
 """
 
 from __future__ import annotations

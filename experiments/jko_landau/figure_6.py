@@ -1,7 +1,7 @@
 """Figure 6 of Huang and Wang, arXiv:2409.12296: two Maxwellians in 2D, Coulomb, slices of JKO and blob.
 
-python experiments/jko_landau/figure_6.py
-python experiments/jko_landau/figure_6.py --smoke
+python experiments/jko_landau/figures.py 6
+python experiments/jko_landau/figures.py 6 --smoke
 """
 
 from __future__ import annotations

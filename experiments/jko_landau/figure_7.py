@@ -1,7 +1,7 @@
 """Figure 7 of Huang and Wang, arXiv:2409.12296: two Maxwellians in 2D, Coulomb, energy and entropy.
 
-python experiments/jko_landau/figure_7.py
-python experiments/jko_landau/figure_7.py --smoke
+python experiments/jko_landau/figures.py 7
+python experiments/jko_landau/figures.py 7 --smoke
 """
 
 from __future__ import annotations

@@ -2,8 +2,8 @@
 
 Above they are coloured by a kernel density estimate of Scott's bandwidth, below by the density they carry.
 
-    python experiments/jko_landau/figure_8.py
-    python experiments/jko_landau/figure_8.py --smoke
+    python experiments/jko_landau/figures.py 8
+    python experiments/jko_landau/figures.py 8 --smoke
 """
 
 from __future__ import annotations

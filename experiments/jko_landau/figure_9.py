@@ -2,8 +2,8 @@ r"""Figure 9 of Huang and Wang, arXiv:2409.12296: Rosenbluth's problem in 3D, sl
 
 The density is the printed one, of mass :math:`\rho` = 0.0020: :math:`\rho` times that of the particles.
 
-    python experiments/jko_landau/figure_9.py
-    python experiments/jko_landau/figure_9.py --smoke
+    python experiments/jko_landau/figures.py 9
+    python experiments/jko_landau/figures.py 9 --smoke
 """
 
 from __future__ import annotations

@@ -5,8 +5,8 @@ no training is left unfinished, minimised over the very batches that move the pa
 determinant to first order in the step, which makes the step explicit, and exact. A run whose step folds space ends
 there: it is drawn as far as it went, and the table says why it ended. Entropies are those of the normalised density.
 
-    python experiments/jko_landau/figure_stability.py
-    python experiments/jko_landau/figure_stability.py --smoke
+    python experiments/jko_landau/figures.py stability
+    python experiments/jko_landau/figures.py stability --smoke
 """
 
 from __future__ import annotations

@@ -5,8 +5,8 @@ at the old place, the trace of its Jacobian: with closed-form features, and with
 and 50 Adam iterations at 1e-3 from scratch at every step (here on 2,048 particles each, tanh). Langevin particles
 beside them. A run whose step folds velocity space ends there; the table says why.
 
-    python experiments/kinetic_jko/as_printed.py
-    python experiments/kinetic_jko/as_printed.py --smoke
+    python experiments/kinetic_jko/figures.py as_printed
+    python experiments/kinetic_jko/figures.py as_printed --smoke
 """
 
 from __future__ import annotations

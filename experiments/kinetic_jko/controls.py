@@ -8,8 +8,8 @@ taken for the one that is needed: at the same particles the share
 
 that each control recovers. Right, what becomes of a run with each: the mean of :math:`v^2`, and the field's square.
 
-    python experiments/kinetic_jko/controls.py
-    python experiments/kinetic_jko/controls.py --smoke
+    python experiments/kinetic_jko/figures.py controls
+    python experiments/kinetic_jko/figures.py controls --smoke
 """
 
 from __future__ import annotations

@@ -7,8 +7,8 @@ the exact determinant (solid) and with the trace (dotted). The control is affine
 what is left is the time step, and the sample. Particles are therefore loaded quietly; one line has random ones, and in
 3D one has four times as many.
 
-    python experiments/kinetic_jko/figure_1.py
-    python experiments/kinetic_jko/figure_1.py --smoke
+    python experiments/kinetic_jko/figures.py 1
+    python experiments/kinetic_jko/figures.py 1 --smoke
 """
 
 from __future__ import annotations

@@ -4,8 +4,8 @@ With consistent numbers; few collisions until the vortex, t = 20, with steps of 
 the box in the control instead of one, which is animated (``figure_10.gif``). Langevin particles beside them. The table
 has the square of the field and the mean of v^2 at the times of the panels.
 
-    python experiments/kinetic_jko/figure_10.py
-    python experiments/kinetic_jko/figure_10.py --smoke
+    python experiments/kinetic_jko/figures.py 10
+    python experiments/kinetic_jko/figures.py 10 --smoke
 """
 
 from __future__ import annotations

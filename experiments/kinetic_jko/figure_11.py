@@ -5,8 +5,8 @@ With consistent numbers. Field and density of (x, v_1) are those of one velocity
 has phase space, ``figure_11_checks`` the field and the variances, its table all of it, and also for a control with 16
 features instead of 56.
 
-    python experiments/kinetic_jko/figure_11.py
-    python experiments/kinetic_jko/figure_11.py --smoke
+    python experiments/kinetic_jko/figures.py 11
+    python experiments/kinetic_jko/figures.py 11 --smoke
 """
 
 from __future__ import annotations

@@ -6,8 +6,8 @@ matching has no control that Eq. (38) applies to, and no network in 3D, where it
 the largest differences of mean and covariance of (x, v) from the exact ones, relative to the largest eigenvalue of the
 exact covariance (of the mean: to its root), from t = 0 on; at t = 0 they are those of the sample.
 
-    python experiments/kinetic_jko/figure_2.py
-    python experiments/kinetic_jko/figure_2.py --smoke
+    python experiments/kinetic_jko/figures.py 2
+    python experiments/kinetic_jko/figures.py 2 --smoke
 """
 
 from __future__ import annotations

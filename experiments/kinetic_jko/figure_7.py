@@ -3,8 +3,8 @@
 Histograms of the particles at t = 0, 0.5 and 1, of Langevin particles, and the stationary density. The table compares
 the means of cos(2 pi x_a) and of v_a^2 with those of the Langevin particles and of the stationary density.
 
-    python experiments/kinetic_jko/figure_7.py
-    python experiments/kinetic_jko/figure_7.py --smoke
+    python experiments/kinetic_jko/figures.py 7
+    python experiments/kinetic_jko/figures.py 7 --smoke
 """
 
 from __future__ import annotations

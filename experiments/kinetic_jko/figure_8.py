@@ -4,8 +4,8 @@ Left: that of the density carried along the particles, with its standard error. 
 positions and velocities, by 40 bins of equal stationary probability, less the :math:`39 / 2N` that a sample of the
 stationary density has on average; for Langevin particles beside them.
 
-    python experiments/kinetic_jko/figure_8.py
-    python experiments/kinetic_jko/figure_8.py --smoke
+    python experiments/kinetic_jko/figures.py 8
+    python experiments/kinetic_jko/figures.py 8 --smoke
 """
 
 from __future__ import annotations

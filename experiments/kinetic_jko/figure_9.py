@@ -5,8 +5,8 @@ the exact determinant and steps of 0.001 to 0.05, with its trace and steps of 0.
 number (three seeds, the band is from the least to the greatest) are the reference. With many collisions the linear
 theory about the equilibrium has one slow root, drawn dashed.
 
-    python experiments/kinetic_jko/figure_9.py
-    python experiments/kinetic_jko/figure_9.py --smoke
+    python experiments/kinetic_jko/figures.py 9
+    python experiments/kinetic_jko/figures.py 9 --smoke
 """
 
 from __future__ import annotations

@@ -4,8 +4,8 @@ Particle in cell (Vlasov-Poisson) with quietly loaded particles; the rate and th
 to the history of the run and compared with the roots of the plasma dispersion relation. Not in arXiv:2603.23901, whose
 runs of Section 4.2 rest on this half of the scheme.
 
-    python experiments/kinetic_jko/landau_damping.py
-    python experiments/kinetic_jko/landau_damping.py --smoke
+    python experiments/kinetic_jko/figures.py landau_damping
+    python experiments/kinetic_jko/figures.py landau_damping --smoke
 """
 
 from __future__ import annotations

@@ -3,8 +3,8 @@
 BKW in 3D, two learning rates, 25 gradient steps per time step or as many as lower the implicit loss. The horizontal
 axis counts gradient steps; at every time step the losses are shown before and after training.
 
-    python experiments/sbtm_landau/figure_5_1.py
-    python experiments/sbtm_landau/figure_5_1.py --smoke
+    python experiments/sbtm_landau/figures.py 5.1
+    python experiments/sbtm_landau/figures.py 5.1 --smoke
 """
 
 from __future__ import annotations

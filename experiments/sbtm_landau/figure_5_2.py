@@ -1,7 +1,7 @@
 """Figure 5.2 of Ilin, Hu and Wang 2025: the BKW solution in 3D, six measures of accuracy against n.
 
-python experiments/sbtm_landau/figure_5_2.py            # n = 100 to 12,800
-python experiments/sbtm_landau/figure_5_2.py --smoke
+python experiments/sbtm_landau/figures.py 5.2            # n = 100 to 12,800
+python experiments/sbtm_landau/figures.py 5.2 --smoke
 """
 
 from __future__ import annotations

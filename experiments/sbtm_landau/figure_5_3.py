@@ -1,7 +1,7 @@
 """Figure 5.3 of Ilin, Hu and Wang 2025: unequal temperatures in 3D, Maxwell molecules, exact covariance.
 
-python experiments/sbtm_landau/figure_5_3.py            # n = 100 to 12,800
-python experiments/sbtm_landau/figure_5_3.py --smoke
+python experiments/sbtm_landau/figures.py 5.3            # n = 100 to 12,800
+python experiments/sbtm_landau/figures.py 5.3 --smoke
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Figure 5.4 of Ilin, Hu and Wang 2025: unequal temperatures in 10D, where the blob fails.
 
-python experiments/sbtm_landau/figure_5_4.py            # n = 400 to 25,600
-python experiments/sbtm_landau/figure_5_4.py --smoke
+python experiments/sbtm_landau/figures.py 5.4            # n = 400 to 25,600
+python experiments/sbtm_landau/figures.py 5.4 --smoke
 """
 
 from __future__ import annotations

@@ -3,8 +3,8 @@
 Both strengths: 1/24 of the paper's code, whose relaxation its figure shows, and 1 of its text, which is 24 times as
 fast and is run to t = 60.
 
-    python experiments/sbtm_landau/figure_5_5.py            # n = 100 and 12,800
-    python experiments/sbtm_landau/figure_5_5.py --smoke
+    python experiments/sbtm_landau/figures.py 5.5            # n = 100 and 12,800
+    python experiments/sbtm_landau/figures.py 5.5 --smoke
 """
 
 from __future__ import annotations

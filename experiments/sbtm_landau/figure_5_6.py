@@ -4,8 +4,8 @@ The state is one of BKW in 3D, the estimators are those of the other figures; me
 the threads that torch takes. The closed form chooses its ridge at every 25th estimate: its time is the mean of 25.
 An exponent is fitted to the largest three sizes of a line.
 
-    python experiments/sbtm_landau/figure_5_6.py            # n = 100 to 102,400
-    python experiments/sbtm_landau/figure_5_6.py --smoke
+    python experiments/sbtm_landau/figures.py 5.6            # n = 100 to 102,400
+    python experiments/sbtm_landau/figures.py 5.6 --smoke
 """
 
 from __future__ import annotations

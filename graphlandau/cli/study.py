@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import argparse
 import csv
+import importlib
+import itertools
 import logging
 import re
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import matplotlib
 import numpy as np
-from matplotlib.figure import Figure
+from matplotlib import figure as mpl
 
 from graphlandau.base.tables import write_csv
 from graphlandau.cli.sweep import run_sweep
@@ -20,8 +23,11 @@ from graphlandau.plotting import RunRecord, Snapshot
 from graphlandau.plotting.style import STYLE, save
 
 __all__ = [
+    "Figure",
     "cost_figure",
     "growth_exponent",
+    "make_figures",
+    "module_main",
     "number",
     "publish",
     "read_command_line",
@@ -64,16 +70,57 @@ def read_command_line(
     parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--smoke", action="store_true", help="a few particles and steps, to see that it runs")
     parser.add_argument("--jobs", type=int, default=1, help="runs at the same time")
-    parser.add_argument("--runs", type=Path, help=f"folder of the run folders (default {default})")
+    parser.add_argument(
+        "--runs",
+        type=Path,
+        help=f"folder of the folders of runs, of which this takes {last} (default {default.parent})",
+    )
     parser.add_argument("--out", type=Path, help="folder of picture and table (default: results, beside this script)")
     if sizes:
         parser.add_argument("--sizes", type=int, nargs="+", help=f"numbers of particles (default {list(sizes)})")
     options = parser.parse_args()
     if sizes:
         options.sizes = options.sizes or list(smoke_sizes if options.smoke else sizes)
-    options.runs = options.runs or (default.parent / "smoke" / last if options.smoke else default)
+    options.runs = (options.runs or (default.parent / "smoke" if options.smoke else default.parent)) / last
     options.out = options.out or (options.runs if options.smoke else home / "results")
     return options
+
+
+class Figure(NamedTuple):
+    """A figure of a paper: what it shows, and the function that makes it, which reads the options."""
+
+    title: str
+    make: Callable[[], None]
+
+
+def module_main(name: str) -> Callable[[], None]:
+    """The ``main`` of the script ``name`` beside the table, imported when it is called."""
+    return lambda: importlib.import_module(name).main()
+
+
+def make_figures(doc: str | None, figures: Mapping[str, Figure], argv: Sequence[str] | None = None) -> None:
+    """Make the figures that a command line names: ``python figures.py 4 7 --smoke``; ``all``, or ``--list``.
+
+    Args:
+        doc: Docstring of the script, for its help.
+        figures: Figures by the numbers of the paper.
+        argv: The command line; options after the numbers go to every figure.
+    """
+    argv = list(sys.argv[1:] if argv is None else argv)
+    names = list(itertools.takewhile(lambda word: not word.startswith("-"), argv))
+    rest = argv[len(names) :]
+    if rest[:1] == ["--list"] or not names:
+        width = max(map(len, figures))
+        lines = [f"{name:<{width}}  {figure.title}" for name, figure in figures.items()]
+        print("\n".join([*([] if rest[:1] == ["--list"] else [(doc or "").strip(), ""]), *lines]))
+        raise SystemExit(0 if rest[:1] in (["--list"], ["--help"], ["-h"]) else 2)
+    names = list(figures) if names == ["all"] else [name.removeprefix("figure_") for name in names]
+    for name in names:
+        if name not in figures:
+            raise SystemExit(f"error: there is no figure {name!r} here; known: all, {', '.join(figures)}")
+    for name in names:
+        sys.argv = [f"figure_{name}", *rest]
+        figures[name].make()
 
 
 def records(
@@ -142,7 +189,7 @@ def table(found: Mapping[str, RunRecord], keys: Sequence[str]) -> list[dict[str,
 
 
 def publish(
-    options: argparse.Namespace, name: str, rows: Sequence[Mapping[str, Any]], draw: Callable[[], Figure]
+    options: argparse.Namespace, name: str, rows: Sequence[Mapping[str, Any]], draw: Callable[[], mpl.Figure]
 ) -> None:
     """Write ``name.csv`` and ``name.png`` to the folder of results."""
     options.out.mkdir(parents=True, exist_ok=True)
@@ -163,9 +210,9 @@ def growth_exponent(times: Mapping[int, float]) -> float:
     return float(np.polyfit(n, seconds, 1)[0])
 
 
-def cost_figure(measured: Mapping[str, Mapping[int, float]], looks: Mapping[str, Look], title: str) -> Figure:
+def cost_figure(measured: Mapping[str, Mapping[int, float]], looks: Mapping[str, Look], title: str) -> mpl.Figure:
     """Draw seconds against the number of particles, a line for each case, with the exponents it grows by."""
-    fig = Figure(figsize=(8, 5.5), layout="constrained")
+    fig = mpl.Figure(figsize=(8, 5.5), layout="constrained")
     ax = fig.subplots()
     for case, times in measured.items():
         name, colour, marker = looks[case]

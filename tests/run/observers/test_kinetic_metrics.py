@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from graphlandau.base.errors import Diverged
+from graphlandau.cli.option_groups import closed
 from graphlandau.diagnostics import field_mode
 from graphlandau.methods import PICJKO, KineticJKO, KineticSBTM, Langevin, VelocityMatching, Vlasov
 from graphlandau.nn.control import AffineControl, FeatureControl, MLPControl, PhaseEmbedding
@@ -205,14 +206,14 @@ METHODS = {
 
 
 def of(name):
-    """A problem and a method of its own for a run."""
+    """A problem and a method of its own for a run; options are flat here, as on the command line."""
     problem_class, method, kind, options = METHODS[name]
     problem = problem_class()
     if kind is None:
-        return problem, method(**options)
+        return problem, method(**closed(method, options))
     if kind == "mlp":
         options = options | {"steps": 2, "initial_steps": 4, "minibatch": 30}
-    return problem, method(control(problem, kind), **options)
+    return problem, method(control(problem, kind), **closed(method, options))
 
 
 class StopAt(Observer):
