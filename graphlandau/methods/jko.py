@@ -22,7 +22,7 @@ from graphlandau.methods.options import Collisions, InnerStep, Step
 from graphlandau.nn.conv import JKOAction
 from graphlandau.nn.pairs import expected_calls
 from graphlandau.nn.score import ClosedFormScore, Solvable
-from graphlandau.nn.score.base import MOST_COUPLED
+from graphlandau.nn.score.base import MAX_COUPLED
 from graphlandau.nn.score.gauge import score_gauge
 from graphlandau.problems import Problem
 from graphlandau.training.descent import Descent
@@ -142,8 +142,8 @@ class JKO(LearnedTransport):
             ValueError: If it is asked for them.
         """
         super().require_affordable(n)
-        if not self.explicit and n > MOST_COUPLED:
-            couples = f"for a score model that couples more than {MOST_COUPLED} particles"
+        if not self.explicit and n > MAX_COUPLED:
+            couples = f"for a score model that couples more than {MAX_COUPLED} particles"
             if self.inner.integrator != "euler":
                 raise InvalidArgument("integrator", f"must be 'euler' {couples}", repr(self.inner.integrator))
             raise InvalidArgument("inner_steps", f"must be 1 {couples}", self.inner.inner_steps)
@@ -220,7 +220,7 @@ class JKO(LearnedTransport):
 
     def _field(self, v: Tensor) -> Callable[[Tensor], tuple[Tensor, Tensor]]:
         """The model with its Jacobian, or an unbiased estimate of it if it couples many particles."""
-        if self.model.pointwise or v.size(0) <= MOST_COUPLED:
+        if self.model.pointwise or v.size(0) <= MAX_COUPLED:
             return self.model.value_and_jacobian
 
         def estimate(at: Tensor) -> tuple[Tensor, Tensor]:

@@ -18,7 +18,7 @@ from graphlandau.methods.method import Facts
 from graphlandau.methods.options import Collisions, Step
 from graphlandau.methods.transport import LandauTransport, model_field
 from graphlandau.nn.score import ScoreModel, Solvable, as_score_model
-from graphlandau.nn.score.base import MOST_COUPLED
+from graphlandau.nn.score.base import MAX_COUPLED
 from graphlandau.problems import Problem
 from graphlandau.training.descent import Descent, subset
 from graphlandau.training.options import FitOptions
@@ -107,8 +107,8 @@ class LearnedTransport(LandauTransport):
         Raises:
             ValueError: If it is asked for those of more.
         """
-        if n > MOST_COUPLED and self.log_det != "none":
-            couples = f"for a score model that couples more than {MOST_COUPLED} particles"
+        if n > MAX_COUPLED and self.log_det != "none":
+            couples = f"for a score model that couples more than {MAX_COUPLED} particles"
             raise InvalidArgument("log_det", f"must be 'none' {couples}", repr(self.log_det))
 
     def _require_enough(self, n: int) -> None:

@@ -15,7 +15,7 @@ from graphlandau.diagnostics import covariance
 from graphlandau.methods.learned import LearnedTransport, particles_of
 from graphlandau.methods.options import Collisions, Step
 from graphlandau.nn.score import Solvable
-from graphlandau.nn.score.base import MOST_COUPLED
+from graphlandau.nn.score.base import MAX_COUPLED
 from graphlandau.training.descent import Descent
 from graphlandau.training.options import Fit
 
@@ -82,8 +82,8 @@ class SBTM(LearnedTransport):
         """
         super().require_affordable(n)
         most = min(n, self.fit.minibatch or n)
-        if self.descent is not None and most > MOST_COUPLED and self.objective not in ("hutchinson", "denoising"):
-            couples = f"for a score model that couples more than {MOST_COUPLED} particles"
+        if self.descent is not None and most > MAX_COUPLED and self.objective not in ("hutchinson", "denoising"):
+            couples = f"for a score model that couples more than {MAX_COUPLED} particles"
             raise InvalidArgument(
                 "objective", f"must be 'hutchinson' or 'denoising' {couples} in a minibatch", repr(self.objective)
             )

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import copy
 import math
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from graphlandau.base.errors import InvalidArgument
+from graphlandau.nn.field import Field, Trial, adapt, forward_mode, moved_first
 
 __all__ = ["TimeField", "as_time_field"]
 
 
-class TimeField(nn.Module):
+class TimeField(Field):
     r"""A vector field :math:`g(v, t)`, pointwise in the velocity: the common type of flow maps and scores in time.
 
     Write your own as a subclass with ``d`` and ``forward``; the derivatives below are then exact, by forward-mode
@@ -42,7 +42,6 @@ class TimeField(nn.Module):
         tensor([-1., -1.])
     """
 
-    d: int
     arguments: dict[str, Any] | None = None
 
     def forward(self, v: Float[Tensor, "*n d"], t: Tensor) -> Float[Tensor, "*n d"]:
@@ -54,12 +53,7 @@ class TimeField(nn.Module):
     ) -> tuple[Float[Tensor, "*n d"], Float[Tensor, "*n d d"]]:
         """Value and Jacobian in the velocity."""
         directions = torch.eye(self.d, dtype=v.dtype, device=v.device)
-
-        def push(direction: Tensor) -> tuple[Tensor, Tensor]:
-            return torch.func.jvp(lambda x: self.forward(x, t), (v,), (direction.expand_as(v),))[:2]
-
-        values, columns = torch.func.vmap(push)(directions)
-        return values[0], columns.movedim(0, -1)
+        return forward_mode(lambda x: self.forward(x, t), (v,), (directions,))
 
     def value_and_rate(
         self, v: Float[Tensor, "*n d"], t: Tensor
@@ -92,8 +86,8 @@ def as_time_field(module: nn.Module, d: int, name: str = "score") -> TimeField:
     tried on a few of them.
 
     Raises:
-        ValueError: If ``module`` is no ``nn.Module``, cannot be called so, does not return :math:`(N, d)`, is random,
-            couples particles, or is a :class:`TimeField` of another ``d``.
+        InvalidArgument: If ``module`` is no ``nn.Module``, cannot be called so, does not return :math:`(N, d)`, is
+            random, couples particles, or is a :class:`TimeField` of another ``d``.
 
     Example:
         >>> class Still(torch.nn.Module):
@@ -103,35 +97,23 @@ def as_time_field(module: nn.Module, d: int, name: str = "score") -> TimeField:
         torch.Size([2, 5, 3])
         >>> as_time_field(torch.nn.Linear(2, 2), d=2)
         Traceback (most recent call last):
-        ValueError: 'score' must map velocities (N, 2) and times (N,) to (N, 2) (Linear failed: \
-Linear.forward() takes 2 positional arguments but 3 were given)
+        graphlandau.base.errors.InvalidArgument: 'score' must map velocities (N, 2) and times (N,) to (N, 2) \
+(got a Linear that failed on (8, 2) float32, (3, 1) float32: Linear.forward() \
+takes 2 positional arguments but 3 were given)
     """
-    if not isinstance(module, nn.Module):
-        raise InvalidArgument(name, "must be a torch.nn.Module", type(module).__name__)
-    kind, own = type(module).__name__, isinstance(module, TimeField)
-    if own and getattr(module, "d", None) != d:
-        raise InvalidArgument(name, f"must have d = {d}", f"a {kind} with d = {getattr(module, 'd', None)}")
-    field = module if isinstance(module, TimeField) else _ModuleField(module, d)
-    like = next((x for x in [*module.parameters(), *module.buffers()] if x.is_floating_point()), torch.empty(0))
-    generator = torch.Generator().manual_seed(0)
-    v, t = torch.randn(8, d, generator=generator).to(like), torch.linspace(0, 1, 3)[:, None].to(like)
-    moved = torch.cat([-2 * v[:1] + 1, v[1:]])
-    want = f"'{name}' must map velocities (N, {d}) and times (N,) to (N, {d})"
-    if own:
-        want = f"'{name}' must map velocities (8, {d}) and times (3, 1) to (3, 8, {d})"
-    with torch.no_grad(), torch.random.fork_rng():
-        trial = copy.deepcopy(field).eval()
-        try:
-            value, again, other = trial(v, t), trial(v, t), trial(moved, t)
-        except Exception as error:  # a module that is no such field may fail in any way
-            reason = " ".join(str(error).split())
-            raise ValueError(f"{want} ({kind} failed: {reason})") from error
-    if not isinstance(value, Tensor) or value.shape != (3, 8, d) or not bool(torch.isfinite(value).all()):
-        got = tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
-        raise ValueError(f"{want}, finite ({kind} returned {got})")
-    if not torch.equal(value, again):
-        raise ValueError(f"'{name}' must be a function of velocity and time ({kind} gave two answers: is it random?)")
-    tolerance = 1e3 * torch.finfo(value.dtype).eps * (1 + value.abs().max())
-    if not bool(((value - other)[:, 1:].abs() <= tolerance).all()):
-        raise ValueError(f"'{name}' must not couple particles in a global-in-time method ({kind} does)")
-    return field
+
+    def trial(draw: Callable[[int], Tensor]) -> Trial:
+        v = draw(d)
+        t = torch.linspace(0, 1, 3)[:, None].to(v)
+        return Trial((v, t), (moved_first(v), t), (3, v.size(0), d))
+
+    return adapt(
+        module,
+        TimeField,
+        lambda stranger: _ModuleField(stranger, d),
+        name=name,
+        dimensions={"d": d},
+        signature=f"velocities (N, {d}) and times (N,) to (N, {d})",
+        own_signature=f"velocities (8, {d}) and times (3, 1) to (3, 8, {d})",
+        trial=trial,
+    )

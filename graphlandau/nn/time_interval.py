@@ -13,7 +13,7 @@ from graphlandau.nn.time_field import TimeField, as_time_field
 __all__ = ["TimeInterval"]
 
 
-class TimeInterval(nn.Module):
+class TimeInterval(TimeField):
     r"""A network of :math:`x = (v - m) / \sigma` and :math:`\tau = (t - t_{\text{start}}) / (t_{\text{end}} -
     t_{\text{start}})`, defined for :math:`\tau \in [0, 1]`.
 

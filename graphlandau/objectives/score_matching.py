@@ -1,9 +1,10 @@
 r"""Objectives that a score model is fitted by: functions of a model and a state of particles.
 
 All are weighted particle means (uniform unless the state has ``weight``), differentiable in the model's
-parameters, and dimensionless. Up to a constant that does not depend on the model, the implicit ones are
-:math:`\langle |s - \nabla \log f|^2 \rangle`. Of a pointwise model many particles are taken a few at a time, also for
-its gradient; what is random is drawn for all of them first.
+parameters, and dimensionless. Of a PyG ``Batch`` of states they are the mean over the plasmas of what each has alone:
+all plasmas count alike, however many particles they have. Up to a constant that does not depend on the model, the
+implicit ones are :math:`\langle |s - \nabla \log f|^2 \rangle`. Of a pointwise model many particles are taken a few at
+a time, also for its gradient; what is random is drawn for all of them first.
 """
 
 from __future__ import annotations
@@ -19,7 +20,9 @@ from graphlandau.base import distributed
 from graphlandau.base.chunks import over_chunks
 from graphlandau.base.errors import InvalidArgument
 from graphlandau.base.validation import require_one_of, require_positive
+from graphlandau.graphs.partition import Partition
 from graphlandau.nn.score import ScoreModel
+from graphlandau.nn.score.base import given
 
 __all__ = ["collision_weighted", "denoising", "explicit", "hutchinson", "implicit"]
 
@@ -35,10 +38,13 @@ def explicit(model: ScoreModel, state: Data, target: Float[Tensor, "N d"]) -> Fl
     if target.shape != state.v.shape:
         raise InvalidArgument("target", f"must have shape {tuple(state.v.shape)}", tuple(target.shape))
 
-    def square(v: Tensor, target: Tensor) -> Tensor:
-        return (model(v) - target).square().sum(-1)
+    def square(v: Tensor, target: Tensor, **graph: Tensor) -> Tensor:
+        return (_score(model, v, graph) - target).square().sum(-1)
 
-    return _mean(square, model, state, target) / _mean(lambda v, x: x.square().sum(-1), model, state, target)
+    def size(v: Tensor, target: Tensor, **graph: Tensor) -> Tensor:
+        return target.square().sum(-1)
+
+    return _mean_of_plasmas(_means(square, model, state, target) / _means(size, model, state, target))
 
 
 def implicit(model: ScoreModel, state: Data) -> Float[Tensor, ""]:
@@ -50,11 +56,11 @@ def implicit(model: ScoreModel, state: Data) -> Float[Tensor, ""]:
     Reference: Ilin, Hu and Wang 2025, Eq. (3.4).
     """
 
-    def loss(v: Tensor) -> Tensor:
-        s, divergence = model.value_and_divergence(v)
+    def loss(v: Tensor, **graph: Tensor) -> Tensor:
+        s, divergence = model.value_and_divergence(v, **graph)
         return s.square().sum(-1) + 2 * divergence
 
-    return _mean(loss, model, state)
+    return _mean_of_plasmas(_means(loss, model, state))
 
 
 def hutchinson(
@@ -82,11 +88,11 @@ def hutchinson(
             return torch.randn(shape, generator=generator, dtype=state.v.dtype, device=device)
         return 2.0 * torch.randint(0, 2, shape, generator=generator, device=device).to(state.v.dtype) - 1.0
 
-    def loss(v: Tensor, z: Tensor) -> Tensor:
-        s, tangent = torch.func.jvp(model, (v,), (z,))[:2]
+    def loss(v: Tensor, z: Tensor, **graph: Tensor) -> Tensor:
+        s, tangent = torch.func.jvp(lambda x: _score(model, x, graph), (v,), (z,))[:2]
         return s.square().sum(-1) + 2 * (z * tangent).sum(-1)
 
-    return _mean(loss, model, state, distributed.drawn(draw, state.v.size(0)))
+    return _mean_of_plasmas(_means(loss, model, state, distributed.drawn(draw, state.v.size(0))))
 
 
 def denoising(
@@ -114,13 +120,13 @@ def denoising(
     def draw(n: int) -> Tensor:
         return torch.randn(n, state.v.size(1), generator=generator, dtype=state.v.dtype, device=state.v.device)
 
-    def loss(v: Tensor, z: Tensor) -> Tensor:
-        s = model(v)
+    def loss(v: Tensor, z: Tensor, **graph: Tensor) -> Tensor:
+        s = _score(model, v, graph)
         # Two calls, not one on both sets of particles: a model that couples particles must see one set at a time.
-        difference = model(v + alpha * z) - model(v - alpha * z)
+        difference = _score(model, v + alpha * z, graph) - _score(model, v - alpha * z, graph)
         return s.square().sum(-1) + (difference * z).sum(-1) / alpha
 
-    return _mean(loss, model, state, distributed.drawn(draw, state.v.size(0)))
+    return _mean_of_plasmas(_means(loss, model, state, distributed.drawn(draw, state.v.size(0))))
 
 
 def collision_weighted(
@@ -148,26 +154,49 @@ def collision_weighted(
         if x.shape != torch.Size(shape):
             raise InvalidArgument(name, f"must have shape {tuple(shape)}", tuple(x.shape))
 
-    def loss(v: Tensor, diffusion: Tensor, divergence: Tensor) -> Tensor:
-        s, jacobian = model.value_and_jacobian(v)
+    def loss(v: Tensor, diffusion: Tensor, divergence: Tensor, **graph: Tensor) -> Tensor:
+        s, jacobian = model.evaluate_with_jacobian(v, **graph)
         square = torch.einsum("na,nab,nb->n", s, diffusion, s)
         # div(D s) = (div D) . s + D : grad s
         return square + 2 * ((divergence * s).sum(-1) + (diffusion * jacobian).sum((-2, -1)))
 
-    return _mean(loss, model, state, diffusion, divergence)
+    return _mean_of_plasmas(_means(loss, model, state, diffusion, divergence))
 
 
-def _mean(function: Callable[..., Tensor], model: ScoreModel, state: Data, *rows: Tensor) -> Float[Tensor, ""]:
-    """Weighted mean over the particles of a ``function`` of velocities and ``rows``, which calls ``model``."""
-    weight = state.get("weight")
-    if weight is None:
-        columns, whole = (state.v, *rows), state.v.new_tensor(state.v.size(0))
+def _score(model: ScoreModel, v: Tensor, graph: dict[str, Tensor]) -> Tensor:
+    """Score at ``v``, in a batch of plasmas if that is what ``graph`` says."""
+    return model.evaluate(v, **graph) if graph else model(v)
+
+
+def _means(
+    function: Callable[..., Tensor], model: ScoreModel, state: Data, *rows: Tensor
+) -> Float[Tensor, ""] | Float[Tensor, " B"]:
+    """Weighted mean over the particles, of each plasma in a batch, of a ``function`` which calls ``model``.
+
+    The ``function`` gets velocities and ``rows``, and by name the ``batch`` and ``edge_index`` of the state.
+    """
+    weight, batch = state.get("weight"), state.get("batch")
+    edge_index = None if model.pointwise else state.get("edge_index")
+    partition = None if batch is None else Partition.from_batch(batch, state.v)
+    block = None if partition is None else partition.block
+    columns = (state.v, *rows, *given(weight=weight, block=block, batch=batch).values())
+    if partition is not None:
+        whole = partition.size.to(state.v.dtype) if weight is None else partition.total(weight)
     else:
-        columns, whole = (state.v, *rows, weight), weight.sum()
+        whole = state.v.new_tensor(state.v.size(0)) if weight is None else weight.sum()
 
     def total(*own: Tensor) -> Tensor:
-        return function(*own).sum() if weight is None else (own[-1] * function(*own[:-1])).sum()
+        graph, place = given(edge_index=edge_index), None
+        if batch is not None:
+            *own, place, graph["batch"] = own
+        value = function(*own, **graph) if weight is None else own[-1] * function(*own[:-1], **graph)
+        return value.sum() if place is None else torch.zeros_like(whole).index_add(0, place, value)
 
     # A model that couples particles has to see all of them.
     parts = over_chunks(total, *columns) if model.pointwise else [total(*columns)]
-    return distributed.across(torch.stack(parts).sum()) / distributed.across(whole)
+    return distributed.across(torch.stack(parts).sum(0)) / distributed.across(whole)
+
+
+def _mean_of_plasmas(means: Tensor) -> Float[Tensor, ""]:
+    """Mean over the plasmas of a batch."""
+    return means.mean() if means.dim() else means

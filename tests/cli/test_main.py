@@ -450,7 +450,7 @@ REFUSALS = [
     (f"{RUN} --out new --flow time_mlp", "'flow' must not be given, blob learns no flow (got 'time_mlp')"),
     (
         TRAINED_RUN.partition(" --score")[0] + " --out new --score mlp",
-        "'score' must map velocities (N, 2) and times (N,) to (N, 2) (MLPScore",
+        "'score' must map velocities (N, 2) and times (N,) to (N, 2) (got a MLPScore",
     ),
     (f"{TRAINED_RUN} --out new --method.iterations 0", "'method.iterations' must be an integer >= 1 (got 0)"),
     (f"{TRAINED_RUN} --out new --method.trained no", "'trained' must be a file of trained networks (got no: "),

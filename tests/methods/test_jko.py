@@ -321,7 +321,7 @@ def test_coupled_models_have_an_unbiased_loss(monkeypatch):
     for parameter in method.model.parameters():
         torch.nn.init.normal_(parameter, std=0.3)
     exact = float(method._loss(method.model.value_and_jacobian, state.v, None, None).detach())
-    monkeypatch.setattr("graphlandau.methods.jko.MOST_COUPLED", 10)
+    monkeypatch.setattr("graphlandau.methods.jko.MAX_COUPLED", 10)
     field = method._field(state.v)
     found = [float(method._loss(field, state.v, None, None).detach()) for _ in range(100)]
     mean, error = torch.tensor(found).mean(), torch.tensor(found).std() / 10

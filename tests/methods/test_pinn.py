@@ -458,7 +458,7 @@ class Coupled(nn.Module):
     [
         ({"score": MLPScore(2)}, r"'score' must map velocities \(N, 2\) and times .*MLPScore"),
         ({"score": GNNScore(2, radius=1.0)}, r"'score' must .*GNNScore"),
-        ({"flow": Coupled()}, "'flow' must not couple particles"),
+        ({"flow": Coupled()}, "'flow' must act on each particle alone"),
         ({"flow": network(d=3)}, "'flow' must have d = 2"),
         ({"flow": nn.Linear(2, 2)}, "'flow' must map velocities"),
     ],

@@ -205,7 +205,7 @@ class Coupled(nn.Module):
 def test_many_coupled_particles_need_an_objective_without_their_divergence(monkeypatch):
     problem = Anisotropic(2)
     for module in ("sbtm", "learned"):
-        monkeypatch.setattr(f"graphlandau.methods.{module}.MOST_COUPLED", 19)
+        monkeypatch.setattr(f"graphlandau.methods.{module}.MAX_COUPLED", 19)
     with pytest.raises(ValueError, match="'log_det' must be 'none' for a score model that couples more than 19"):
         SBTM(Coupled()).initialise(start(problem, 20), problem)
     with pytest.raises(ValueError, match="'objective' must be 'hutchinson' or 'denoising'"):

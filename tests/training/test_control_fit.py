@@ -183,7 +183,9 @@ def test_refuses_what_is_no_control():
             return v - v.mean(0)
 
     state = particles()
-    with pytest.raises(ValueError, match=r"'control' must map \(N, 1\), \(N, 1\) to \(N, 1\) \(Wide returned"):
+    with pytest.raises(
+        ValueError, match=r"'control' must map \(N, 1\), \(N, 1\) to \(N, 1\) \(got a Wide that returned"
+    ):
         fit(Wide(), state)
     with pytest.raises(ValueError, match="'control' must act on each particle alone"):
         fit(Coupled(), state)

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import copy
+from collections.abc import Callable
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from graphlandau.base.errors import InvalidArgument
+from graphlandau.nn.field import Field, Trial, adapt, forward_mode, moved_first
 
 __all__ = ["ControlModel", "as_control_model"]
 
 
-class ControlModel(nn.Module):
+class ControlModel(Field):
     r"""A control :math:`u(x, v)`, the acceleration of each particle by collisions, with its exact Jacobian.
 
     Write your own as a subclass with ``d_x``, ``d`` and ``forward``; it must act on each particle alone. The Jacobian
@@ -43,7 +43,6 @@ class ControlModel(nn.Module):
     """
 
     d_x: int
-    d: int
 
     def forward(self, x: Float[Tensor, "N dx"], v: Float[Tensor, "N d"]) -> Float[Tensor, "N d"]:
         """Control at ``(x, v)``."""
@@ -54,14 +53,7 @@ class ControlModel(nn.Module):
     ) -> tuple[Float[Tensor, "N d"], Float[Tensor, "N d d"]]:
         r"""Control and Jacobian in one pass, with :math:`s` = ``shear``."""
         along_v = torch.eye(v.size(1), dtype=v.dtype, device=v.device)
-        along_x = shear * along_v[:, : x.size(1)]
-
-        def push(direction_x: Tensor, direction_v: Tensor) -> tuple[Tensor, Tensor]:
-            tangents = (direction_x.expand_as(x), direction_v.expand_as(v))
-            return torch.func.jvp(self.forward, (x, v), tangents)[:2]
-
-        values, columns = torch.func.vmap(push)(along_x, along_v)
-        return values[0], columns.permute(1, 2, 0)
+        return forward_mode(self.forward, (x, v), (shear * along_v[:, : x.size(1)], along_v))
 
 
 class _ModuleControl(ControlModel):
@@ -81,7 +73,7 @@ def as_control_model(module: nn.Module, d_x: int, d: int) -> ControlModel:
     The module is tried on a few particles (a copy of it, so that nothing in it changes).
 
     Raises:
-        ValueError: If ``module`` is no ``nn.Module``, cannot be called on ``(N, d_x), (N, d)``, does not return
+        InvalidArgument: If ``module`` is no ``nn.Module``, cannot be called on ``(N, d_x), (N, d)``, does not return
             finite ``(N, d)``, couples particles, or is a :class:`ControlModel` of other dimensions.
 
     Example:
@@ -92,43 +84,20 @@ def as_control_model(module: nn.Module, d_x: int, d: int) -> ControlModel:
         tensor([2., 2.])
         >>> as_control_model(torch.nn.Bilinear(1, 2, 3), 1, 2)
         Traceback (most recent call last):
-        ValueError: 'control' must map (N, 1), (N, 2) to (N, 2) (Bilinear returned (8, 3) float32 for float32)
+        graphlandau.base.errors.InvalidArgument: 'control' must map (N, 1), (N, 2) to (N, 2) \
+(got a Bilinear that returned (8, 3) float32 for (8, 1) float32, (8, 2) float32)
     """
-    if not isinstance(module, nn.Module):
-        raise InvalidArgument("control", "must be a torch.nn.Module", type(module).__name__)
-    name = type(module).__name__
-    if isinstance(module, ControlModel):
-        have = (getattr(module, "d_x", None), getattr(module, "d", None))
-        if have != (d_x, d):
-            raise InvalidArgument(
-                "control", f"must have d_x = {d_x} and d = {d}", f"a {name} with d_x = {have[0]} and d = {have[1]}"
-            )
-    like = next((x for x in [*module.parameters(), *module.buffers()] if x.is_floating_point()), torch.empty(0))
-    generator = torch.Generator().manual_seed(0)
-    x, v = (torch.randn(8, n, generator=generator).to(like) for n in (d_x, d))
-    x_moved, v_moved = x.clone(), v.clone()
-    x_moved[0], v_moved[0] = -2 * x[0] + 1, -2 * v[0] + 1
-    with torch.no_grad(), torch.random.fork_rng():
-        trial = copy.deepcopy(module).eval()
-        try:
-            u, again, u_moved = trial(x, v), trial(x, v), trial(x_moved, v_moved)
-        except Exception as error:  # a module that is no control may fail in any way
-            raise ValueError(
-                f"'control' must map (N, {d_x}), (N, {d}) to (N, {d}) ({name} failed on 8 particles: {error})"
-            ) from error
-    if not isinstance(u, Tensor) or u.shape != v.shape or u.dtype != v.dtype:
-        got = f"{tuple(u.shape)} {_short(u)}" if isinstance(u, Tensor) else type(u).__name__
-        raise ValueError(f"'control' must map (N, {d_x}), (N, {d}) to (N, {d}) ({name} returned {got} for {_short(v)})")
-    if not bool(torch.isfinite(u).all()):
-        raise ValueError(f"'control' must return finite values ({name} did not, for standard normal particles)")
-    if not torch.equal(u, again):
-        raise ValueError(f"'control' must be a function of the particles ({name} gave two answers: is it random?)")
-    # Rounding of a matrix product may depend on nothing but its own row; leave room for kernels where it does.
-    tolerance = 1e3 * torch.finfo(u.dtype).eps * (1 + u.abs().max())
-    if not bool(((u - u_moved)[1:].abs() <= tolerance).all()):
-        raise ValueError(f"'control' must act on each particle alone ({name} changed others when one was moved)")
-    return module if isinstance(module, ControlModel) else _ModuleControl(module, d_x, d)
 
+    def trial(draw: Callable[[int], Tensor]) -> Trial:
+        x, v = draw(d_x), draw(d)
+        return Trial((x, v), (moved_first(x), moved_first(v)), (v.size(0), d))
 
-def _short(x: Tensor) -> str:
-    return str(x.dtype).removeprefix("torch.")
+    return adapt(
+        module,
+        ControlModel,
+        lambda stranger: _ModuleControl(stranger, d_x, d),
+        name="control",
+        dimensions={"d_x": d_x, "d": d},
+        signature=f"(N, {d_x}), (N, {d}) to (N, {d})",
+        trial=trial,
+    )

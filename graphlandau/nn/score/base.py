@@ -2,27 +2,33 @@
 
 from __future__ import annotations
 
-import copy
-from typing import Protocol, runtime_checkable
+from collections.abc import Callable
+from typing import Any, Protocol, runtime_checkable
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from graphlandau.base import distributed
 from graphlandau.base.chunks import in_chunks
-from graphlandau.base.errors import InvalidArgument
 from graphlandau.base.validation import is_concrete
+from graphlandau.graphs.partition import Partition
+from graphlandau.nn.field import Field, Trial, adapt, forward_mode, moved_first
 
-__all__ = ["ScoreModel", "Solvable", "as_score_model"]
+__all__ = ["ScoreModel", "Solvable", "as_score_model", "given"]
 
 # Exact derivatives of a model that couples particles cost as many evaluations as there are coordinates.
-MOST_COUPLED = 512
+MAX_COUPLED = 512
 TANGENTS_AT_A_TIME = 8
 
 
-class ScoreModel(nn.Module):
+def given(**arguments: Tensor | None) -> dict[str, Tensor]:
+    """Those of the ``arguments`` that are not ``None``: what has no such argument is called without it."""
+    return {name: x for name, x in arguments.items() if x is not None}
+
+
+class ScoreModel(Field):
     r"""A model of the score :math:`s(v) \approx \nabla_v \log f(v)`, with Jacobian and divergence.
 
     Write your own as a subclass with ``d`` and ``forward``; the derivatives below are then exact, by forward-mode
@@ -30,15 +36,23 @@ class ScoreModel(nn.Module):
     :meth:`value_and_jacobian` where a formula is known. The Jacobian is :math:`J_{ab} = \partial s_a / \partial v_b`.
     All dimensionless.
 
+    **Batches of plasmas.** ``batch`` is the block of each particle, as in a PyG ``Batch``: block ``b`` is plasma ``b``
+    of those that the model was conditioned on. A model that depends on the plasma, or couples particles, has an
+    argument ``batch`` in ``forward``, ``value_and_jacobian``, ``condition`` and ``judge``; if it needs edges that are
+    given, ``edge_index`` in the first two. A model without these arguments serves batches too: a pointwise one treats
+    all particles alike, one that couples them is called with each plasma by itself. :meth:`evaluate` and
+    :meth:`value_and_divergence` of every model take both.
+
     Attributes:
         d: Number of velocity dimensions.
         pointwise: Whether :math:`s_i` depends on :math:`v_i` alone. Set it to ``False`` in a model that couples
             particles (a graph network): its derivatives are then those of each particle's score in its own velocity,
-            the others fixed, and are refused beyond 512 particles.
+            the others fixed, and are refused beyond 512 particles of one plasma.
         min_particles: Fewest particles that the score is defined for (a graph of k neighbours needs k + 1).
 
     Shapes:
         - **v**, **score**: :math:`(N, d)`; **Jacobian**: :math:`(N, d, d)`; **divergence**: :math:`(N,)`
+        - **batch**: integers :math:`(N,)` *(optional)*; **edge_index**: :math:`(2, E)` *(optional)*
 
     Example:
         >>> class Maxwellian(ScoreModel):
@@ -49,80 +63,115 @@ class ScoreModel(nn.Module):
         tensor([-2., -2., -2.])
     """
 
-    d: int
-    pointwise: bool = True
     min_particles: int = 1
 
-    def forward(self, v: Float[Tensor, "N d"]) -> Float[Tensor, "N d"]:
-        """Score at ``v``."""
-        raise NotImplementedError
-
-    def condition(self, v: Float[Tensor, "N d"], weight: Float[Tensor, " N"] | None = None) -> None:
-        """Adapt what needs no gradient (a Gaussian base) to the particles; by default there is nothing to adapt."""
-
-    def judge(self, v: Float[Tensor, "N d"], weight: Float[Tensor, " N"] | None = None) -> None:
+    def judge(self, *state: Any, **more: Any) -> None:
         """Decide by particles that were not trained on how far to trust the training; by default it is trusted."""
 
-    def value_and_jacobian(self, v: Float[Tensor, "N d"]) -> tuple[Float[Tensor, "N d"], Float[Tensor, "N d d"]]:
+    def evaluate(
+        self,
+        v: Float[Tensor, "N d"],
+        batch: Int[Tensor, " N"] | None = None,
+        edge_index: Int[Tensor, "2 E"] | None = None,
+    ) -> Float[Tensor, "N d"]:
+        """Score at ``v`` in a batch of plasmas, whatever arguments ``forward`` has."""
+        return self._in_plasmas(self, v, batch, edge_index)
+
+    def value_and_jacobian(
+        self,
+        v: Float[Tensor, "N d"],
+        batch: Int[Tensor, " N"] | None = None,
+        edge_index: Int[Tensor, "2 E"] | None = None,
+    ) -> tuple[Float[Tensor, "N d"], Float[Tensor, "N d d"]]:
         r"""Score and Jacobian in one pass, a few particles at a time.
 
         A model that couples particles gives the diagonal blocks :math:`\partial s_i / \partial v_i` of the whole
-        Jacobian, by :math:`N d` tangents, 8 at a time, which bounds the memory, in training too.
+        Jacobian, by :math:`n d` tangents for the :math:`n` particles of the largest plasma, 8 at a time, which bounds
+        the memory, in training too.
 
         Raises:
             ValueError: If the model couples more than 512 particles.
         """
         if not self.pointwise:
-            return self.forward(v), self._diagonal_blocks(v)
-        return distributed.by_rows(in_chunks(self._forward_mode), v)
+            return self.evaluate(v, batch, edge_index), self._diagonal_blocks(v, batch, edge_index)
+        return distributed.by_rows(in_chunks(self._forward_mode), v, *given(batch=batch).values())
 
-    def _forward_mode(self, v: Tensor) -> tuple[Tensor, Tensor]:
-        """A pointwise field moves particle i by its own tangent only: d tangents give every particle's Jacobian."""
+    def _forward_mode(self, v: Tensor, batch: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Value and Jacobian of a pointwise score."""
         directions = torch.eye(v.size(-1), dtype=v.dtype, device=v.device)
+        at = self.forward if batch is None else (lambda x: self.evaluate(x, batch))
+        return forward_mode(at, (v,), (directions,))
 
-        def push(direction: Tensor) -> tuple[Tensor, Tensor]:
-            return torch.func.jvp(self.forward, (v,), (direction.expand_as(v),))[:2]
-
-        values, columns = torch.func.vmap(push)(directions)
-        return values[0], columns.permute(1, 2, 0)
-
-    def _diagonal_blocks(self, v: Tensor) -> Tensor:
-        """Blocks of one particle each, by tangents that move one coordinate of one particle."""
-        n, d = v.shape
-        if n > MOST_COUPLED:
+    def _diagonal_blocks(self, v: Tensor, batch: Tensor | None, edge_index: Tensor | None) -> Tensor:
+        """Blocks of one particle each, by tangents that move one coordinate of one particle of every plasma."""
+        d, partition = v.size(1), Partition.from_batch(batch, v)
+        n = int(partition.size.max())
+        if n > MAX_COUPLED:
             raise ValueError(
                 f"{type(self).__name__} couples particles, so it has an exact Jacobian or divergence of at most "
-                f"{MOST_COUPLED} particles (got {n}): train it with objective='hutchinson' or objective='denoising'"
+                f"{MAX_COUPLED} particles (got {n}): train it with objective='hutchinson' or objective='denoising'"
             )
+        # The number of each particle in its plasma.
+        number = torch.empty_like(partition.order)
+        within = torch.arange(v.size(0), device=v.device) - partition.spread(partition.first)[partition.order]
+        number[partition.order] = within
 
         def push(direction: Tensor) -> Tensor:
-            return torch.func.jvp(self.forward, (v,), (direction,))[1]
+            return torch.func.jvp(lambda x: self.evaluate(x, batch, edge_index), (v,), (direction,))[1]
 
-        def columns(moved: Tensor) -> Tensor:
-            directions = nn.functional.one_hot(moved, n * d).to(v.dtype).view(-1, n, d)
-            particle = torch.div(moved, d, rounding_mode="floor")
-            return torch.func.vmap(push)(directions)[torch.arange(moved.numel()), particle]
+        def columns(tangent: Tensor, particle: Tensor, moved: Tensor) -> Tensor:
+            coordinate = nn.functional.one_hot(moved % d, d).to(v.dtype)
+            own = number == torch.div(moved, d, rounding_mode="floor")[:, None]
+            return torch.func.vmap(push)(own[:, :, None] * coordinate[:, None])[tangent, particle]
 
-        parts = torch.arange(n * d, device=v.device).split(TANGENTS_AT_A_TIME)
-        # Training computes them once more instead of keeping them all; function transforms have no checkpoints.
-        if torch.is_grad_enabled() and is_concrete(v):
-            blocks = [checkpoint(columns, moved, use_reentrant=False) for moved in parts]
-        else:
-            blocks = [columns(moved) for moved in parts]
-        return torch.cat(blocks).view(n, d, d).mT
+        blocks, places = [], []
+        for moved in torch.arange(n * d, device=v.device).split(TANGENTS_AT_A_TIME):
+            # Every plasma that has a particle of this number.
+            own = number == torch.div(moved, d, rounding_mode="floor")[:, None]
+            tangent, particle = own.nonzero(as_tuple=True)
+            places.append(particle * d + moved[tangent] % d)
+            # Training computes them once more instead of keeping them all; function transforms have no checkpoints.
+            if torch.is_grad_enabled() and is_concrete(v):
+                blocks.append(checkpoint(columns, tangent, particle, moved, use_reentrant=False))
+            else:
+                blocks.append(columns(tangent, particle, moved))
+        order = torch.argsort(torch.cat(places))
+        return torch.cat(blocks)[order].view(*v.shape, d).mT
 
-    def value_and_divergence(self, v: Float[Tensor, "N d"]) -> tuple[Float[Tensor, "N d"], Float[Tensor, " N"]]:
-        """Score and divergence in one pass."""
-        s, jacobian = self.value_and_jacobian(v)
+    def value_and_divergence(
+        self,
+        v: Float[Tensor, "N d"],
+        batch: Int[Tensor, " N"] | None = None,
+        edge_index: Int[Tensor, "2 E"] | None = None,
+    ) -> tuple[Float[Tensor, "N d"], Float[Tensor, " N"]]:
+        """Score and divergence in one pass, in a batch of plasmas, whatever arguments the model has."""
+        s, jacobian = self.evaluate_with_jacobian(v, batch, edge_index)
         return s, jacobian.diagonal(dim1=-2, dim2=-1).sum(-1)
 
-    def jacobian(self, v: Float[Tensor, "N d"]) -> Float[Tensor, "N d d"]:
-        r"""Jacobian :math:`\partial s_a / \partial v_b`."""
-        return self.value_and_jacobian(v)[1]
+    def evaluate_with_jacobian(
+        self,
+        v: Float[Tensor, "N d"],
+        batch: Int[Tensor, " N"] | None = None,
+        edge_index: Int[Tensor, "2 E"] | None = None,
+    ) -> tuple[Float[Tensor, "N d"], Float[Tensor, "N d d"]]:
+        """Score and Jacobian in a batch of plasmas, whatever arguments ``value_and_jacobian`` has."""
+        return self._in_plasmas(self.value_and_jacobian, v, batch, edge_index)
 
-    def divergence(self, v: Float[Tensor, "N d"]) -> Float[Tensor, " N"]:
-        r"""Divergence :math:`\nabla_v \cdot s`."""
-        return self.value_and_divergence(v)[1]
+    def _in_plasmas(
+        self, function: Callable[..., Any], v: Tensor, batch: Tensor | None, edge_index: Tensor | None
+    ) -> Any:
+        """A ``function`` of this model with those arguments that it takes, or of one plasma after the other."""
+        more = given(edge_index=edge_index) if self.takes("edge_index") else {}
+        if batch is None or self.takes("batch"):
+            return function(v, **given(batch=batch), **more)
+        if self.pointwise:
+            return function(v)
+        partition = Partition.from_batch(batch, v)
+        parts = [function(v[rows]) for rows in partition.order.split(partition.size.tolist())]
+        back = torch.argsort(partition.order)
+        if isinstance(parts[0], Tensor):
+            return torch.cat(parts)[back]
+        return tuple(torch.cat(columns)[back] for columns in zip(*parts, strict=True))
 
 
 @runtime_checkable
@@ -137,9 +186,10 @@ class Solvable(Protocol):
 class _ModuleScore(ScoreModel):
     """Any network from velocities to scores, under the convention of :class:`ScoreModel`."""
 
-    def __init__(self, module: nn.Module, d: int, pointwise: bool) -> None:
+    def __init__(self, module: nn.Module, d: int) -> None:
         super().__init__()
-        self.module, self.d, self.pointwise = module, d, pointwise
+        # Until it has been tried.
+        self.module, self.d, self.pointwise = module, d, False
 
     def forward(self, v: Tensor) -> Tensor:
         return distributed.by_rows(in_chunks(self.module), v) if self.pointwise else self.module(v)
@@ -152,49 +202,29 @@ def as_score_model(module: nn.Module, d: int) -> ScoreModel:
     changes the score of another, as in a graph network or with batch normalisation, it is marked as not pointwise.
 
     Raises:
-        ValueError: If ``module`` is no ``nn.Module``, cannot be called on ``(N, d)``, does not return ``(N, d)``,
-            or is a :class:`ScoreModel` of another ``d``.
+        InvalidArgument: If ``module`` is no ``nn.Module``, cannot be called on ``(N, d)``, does not return finite
+            ``(N, d)`` of its own dtype, is random, or is a :class:`ScoreModel` of another ``d``.
 
     Example:
         >>> as_score_model(torch.nn.Linear(2, 2), d=2).jacobian(torch.zeros(5, 2)).shape
         torch.Size([5, 2, 2])
         >>> as_score_model(torch.nn.Linear(2, 3), d=2)
         Traceback (most recent call last):
-        ValueError: 'score' must map (N, 2) to (N, 2) (Linear returned (8, 3) float32 for (8, 2) float32)
+        graphlandau.base.errors.InvalidArgument: 'score' must map (N, 2) to (N, 2) \
+(got a Linear that returned (8, 3) float32 for (8, 2) float32)
     """
-    if not isinstance(module, nn.Module):
-        raise InvalidArgument("score", "must be a torch.nn.Module", type(module).__name__)
-    name = type(module).__name__
-    if isinstance(module, ScoreModel) and getattr(module, "d", None) != d:
-        raise InvalidArgument("score", f"must have d = {d}", f"a {name} with d = {getattr(module, 'd', None)}")
-    like = next((x for x in [*module.parameters(), *module.buffers()] if x.is_floating_point()), torch.empty(0))
-    generator = torch.Generator().manual_seed(0)
-    n = max(8, module.min_particles) if isinstance(module, ScoreModel) else 8
-    v = torch.randn(n, d, generator=generator).to(like)
-    moved = v.clone()
-    moved[0] = -2 * v[0] + 1
-    with torch.no_grad(), torch.random.fork_rng():
-        trial = copy.deepcopy(module).eval()
-        try:
-            s, again, s_moved = trial(v), trial(v), trial(moved)
-        except Exception as error:  # a module that is no score model may fail in any way
-            raise ValueError(
-                f"'score' must map (N, {d}) to (N, {d}) ({name} failed on ({v.size(0)}, {d}): {error})"
-            ) from error
-    if not isinstance(s, Tensor) or s.shape != v.shape or s.dtype != v.dtype:
-        got = _shape_and_dtype(s) if isinstance(s, Tensor) else type(s).__name__
-        raise ValueError(f"'score' must map (N, {d}) to (N, {d}) ({name} returned {got} for {_shape_and_dtype(v)})")
-    if not bool(torch.isfinite(s).all()):
-        raise ValueError(f"'score' must return finite values ({name} did not, for standard normal velocities)")
-    if not torch.equal(s, again):
-        raise ValueError(f"'score' must be a function of the velocities ({name} gave two answers: is it random?)")
-    if isinstance(module, ScoreModel):
-        return module
-    # Rounding of a matrix product may depend on nothing but its own row; leave room for kernels where it does.
-    tolerance = 1e3 * torch.finfo(s.dtype).eps * (1 + s.abs().max())
-    pointwise = bool(((s - s_moved)[1:].abs() <= tolerance).all())
-    return _ModuleScore(module, d, pointwise)
 
+    def trial(draw: Callable[[int], Tensor]) -> Trial:
+        v = draw(d)
+        return Trial((v,), (moved_first(v),), (v.size(0), d))
 
-def _shape_and_dtype(x: Tensor) -> str:
-    return f"{tuple(x.shape)} {str(x.dtype).removeprefix('torch.')}"
+    return adapt(
+        module,
+        ScoreModel,
+        lambda stranger: _ModuleScore(stranger, d),
+        name="score",
+        dimensions={"d": d},
+        signature=f"(N, {d}) to (N, {d})",
+        trial=trial,
+        may_couple=True,
+    )

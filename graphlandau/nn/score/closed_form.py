@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from graphlandau.base import distributed
@@ -17,6 +17,7 @@ from graphlandau.nn.linear.moments import Moments, score_moments
 from graphlandau.nn.linear.ridge import FOLDS, choose_ridge, ridge_is_due
 from graphlandau.nn.linear.solve import Base, features_beside
 from graphlandau.nn.linear.tanh import TanhFeatures
+from graphlandau.nn.score.base import given
 from graphlandau.nn.score.whitened import WhitenedScore
 
 __all__ = ["ClosedFormScore"]
@@ -143,22 +144,24 @@ class ClosedFormScore(WhitenedScore):
         regression = torch.linalg.solve(moments.gram[base, base], moments.gram[base, features])
         return Base(base, features, -torch.eye(self.d + 1, self.d).to(moments.gram), regression)
 
-    def forward(self, v: Float[Tensor, "N d"]) -> Float[Tensor, "N d"]:
+    def forward(self, v: Float[Tensor, "N d"], batch: Int[Tensor, " N"] | None = None) -> Float[Tensor, "N d"]:
         """Score at ``v``."""
-        return distributed.by_rows(in_chunks(super().forward), v)
+        return distributed.by_rows(in_chunks(super().forward), v, *given(batch=batch).values())
 
-    def value_and_jacobian(self, v: Float[Tensor, "N d"]) -> tuple[Float[Tensor, "N d"], Float[Tensor, "N d d"]]:
+    def value_and_jacobian(
+        self, v: Float[Tensor, "N d"], batch: Int[Tensor, " N"] | None = None
+    ) -> tuple[Float[Tensor, "N d"], Float[Tensor, "N d d"]]:
         """Score and Jacobian in one pass."""
-        return distributed.by_rows(in_chunks(super().value_and_jacobian), v)
+        return distributed.by_rows(in_chunks(super().value_and_jacobian), v, *given(batch=batch).values())
 
-    def whitened_score(self, x: Tensor) -> Tensor:
+    def whitened_score(self, x: Tensor, batch: Tensor | None = None) -> Tensor:
         """Score in whitened velocities."""
         s = torch.addmm(self.affine[-1].to(x), x, self.affine[:-1].to(x))
         if not bool(self.chosen.isfinite()):
             return s
         return s + (self.coefficients.to(x).T @ self.features(x).T).T
 
-    def whitened_score_and_jacobian(self, x: Tensor) -> tuple[Tensor, Tensor]:
+    def whitened_score_and_jacobian(self, x: Tensor, batch: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Score and Jacobian in whitened velocities."""
         s = torch.addmm(self.affine[-1].to(x), x, self.affine[:-1].to(x))
         jacobian = self.affine[:-1].T.to(x).expand(x.size(0), -1, -1)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from graphlandau.nn.score.base import given
 from graphlandau.nn.score.whitened import WhitenedScore
 
 __all__ = ["GatedScore"]
@@ -22,38 +23,48 @@ class GatedScore(WhitenedScore):
     """
 
     gate: Tensor
+    per_plasma = ("mean", "whitening", "gate")
 
     def __init__(self, d: int) -> None:
         super().__init__(d)
         self.register_buffer("gate", torch.ones(()))
 
-    def correction(self, x: Tensor) -> Tensor:
+    def correction(self, x: Tensor, batch: Tensor | None = None) -> Tensor:
         """What is added to the Gaussian score, in whitened velocities."""
         raise NotImplementedError
 
-    def correction_and_divergence(self, x: Tensor) -> tuple[Tensor, Tensor]:
+    def correction_and_divergence(self, x: Tensor, batch: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """The correction and its divergence, or an estimate of it whose noise is independent of the particles."""
         raise NotImplementedError
 
-    def condition(self, v: Tensor, weight: Tensor | None = None) -> None:
-        """Take mean and covariance from the particles, and open the gate.
+    def condition(self, v: Tensor, weight: Tensor | None = None, batch: Tensor | None = None) -> None:
+        """Take mean and covariance from the particles, of each plasma if there are several, and open the gate.
 
         Raises:
-            ValueError: If ``v`` is not finite, has fewer than ``d + 2`` particles, or a singular covariance.
+            ValueError: As :meth:`WhitenedScore.condition`.
         """
-        super().condition(v, weight)
-        self.gate.fill_(1)
+        super().condition(v, weight, batch)
+        self.store("gate", torch.ones(self.mean.shape[:-1]))
 
     @torch.no_grad()
-    def judge(self, v: Tensor, weight: Tensor | None = None) -> None:
-        """Open the gate if the implicit loss of these particles is lower with the correction."""
-        x = self.whiten(v)
-        value, divergence = self.correction_and_divergence(x)
+    def judge(self, v: Tensor, weight: Tensor | None = None, batch: Tensor | None = None) -> None:
+        """Open the gate, of each plasma, if the implicit loss of these particles is lower with the correction."""
+        x = self.whiten(v, batch)
+        value, divergence = self.correction_and_divergence(x, **given(batch=batch))
         # |s|^2 + 2 div s, in whitened velocities, less its value for the base -x.
         gain = value.square().sum(1) - 2 * (value * x).sum(1) + 2 * divergence
-        total = gain.sum() if weight is None else (weight * gain).sum()
-        self.gate.fill_(float(total < 0))
+        gain = gain if weight is None else weight * gain
+        plasmas = self.plasmas()
+        if plasmas is None or batch is None:
+            self.gate.fill_(float(gain.sum() < 0))
+        else:
+            self.gate.copy_(gain.new_zeros(plasmas).index_add(0, batch, gain) < 0)
 
-    def whitened_score(self, x: Tensor) -> Tensor:
+    def gate_of(self, batch: Tensor | None) -> Tensor:
+        """The gate of each particle's plasma, to be multiplied with its vector."""
+        gate = self.of_plasma(self.gate, batch)
+        return gate if gate.dim() == 0 else gate[:, None]
+
+    def whitened_score(self, x: Tensor, batch: Tensor | None = None) -> Tensor:
         """Score in whitened velocities."""
-        return self.gate * self.correction(x) - x
+        return self.gate_of(batch) * self.correction(x, **given(batch=batch)) - x

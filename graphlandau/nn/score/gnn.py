@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch_geometric.nn import MLP
 
 from graphlandau.base.errors import InvalidArgument
-from graphlandau.base.validation import require_integer, require_one_of, require_positive
+from graphlandau.base.validation import require_edge_index, require_integer, require_one_of, require_positive
 from graphlandau.graphs.neighbours import BACKENDS, knn_edges, radius_edges
+from graphlandau.graphs.partition import Partition
 from graphlandau.nn.conv.equivariant_conv import EquivariantConv
-from graphlandau.nn.score.base import ScoreModel
+from graphlandau.nn.score.base import ScoreModel, given
 from graphlandau.nn.score.gated import GatedScore
+from graphlandau.nn.score.whitened import transformed
 
 __all__ = ["GNNScore"]
 
@@ -42,7 +45,9 @@ class GNNScore(GatedScore):
     :class:`~graphlandau.nn.ResidualScore`, ``condition`` takes :math:`m` and :math:`\Sigma` from the particles and
     ``judge`` sets the gate :math:`g \in \{0, 1\}`. Dimensionless.
 
-    The graph is built afresh from the velocities given. Its weights fall smoothly to zero where a neighbour leaves:
+    The graph is built afresh from the velocities given, inside each plasma of a ``batch``; or ``edge_index`` is the
+    graph, such as that of a PyG transform (:math:`k` is then the number of edges to each particle). Its weights fall
+    smoothly to zero where a neighbour leaves:
 
     - ``radius``: :math:`w_{ij} \propto (1 - r^2/R^2)^2 / N`, normalised so that :math:`\sum_j w_{ij}` estimates the
       density in units of a standard Gaussian's peak. The sums are Monte Carlo estimates of the same integrals for any
@@ -121,24 +126,46 @@ class GNNScore(GatedScore):
         self.mean_features = _perceptron(len(SCALES), width, width, depth) if mean_node else None
         self.mean_message = _perceptron(len(SCALES) + width, width, 1, depth, zero=True) if mean_node else None
 
-    def correction_and_divergence(self, x: Tensor) -> tuple[Tensor, Tensor]:
+    def correction_and_divergence(
+        self, x: Tensor, batch: Tensor | None = None, edge_index: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
         """The messages and their divergence, each particle in its own velocity, by four fixed Rademacher probes."""
-        generator = torch.Generator().manual_seed(0)
+        graph = given(batch=batch, edge_index=edge_index)
         divergence = torch.zeros_like(x[:, 0])
         value = torch.zeros_like(x)
-        for _ in range(PROBES):
-            z = (2 * torch.randint(0, 2, x.shape, generator=generator) - 1).to(x)
-            value, tangent = torch.func.jvp(self.correction, (x,), (z,))[:2]
+        for z in _probes(x, Partition.from_batch(batch, x)):
+            value, tangent = torch.func.jvp(lambda y: self.correction(y, **graph), (x,), (z,))[:2]
             divergence = divergence + (z * tangent).sum(1) / PROBES
         return value, divergence
 
-    def value_and_jacobian(self, v: Float[Tensor, "N d"]) -> tuple[Float[Tensor, "N d"], Float[Tensor, "N d d"]]:
-        """Score and diagonal blocks of its Jacobian, see :meth:`ScoreModel.value_and_jacobian`."""
-        return ScoreModel.value_and_jacobian(self, v)
+    def forward(
+        self,
+        v: Float[Tensor, "N d"],
+        batch: Int[Tensor, " N"] | None = None,
+        edge_index: Int[Tensor, "2 E"] | None = None,
+    ) -> Float[Tensor, "N d"]:
+        """Score at ``v``; along ``edge_index`` instead of the neighbours' edges if it is given."""
+        x, root = self.whiten(v, batch), self.of_plasma(self.whitening.to(v), batch)
+        s = self.gate_of(batch) * self.correction(x, **given(batch=batch, edge_index=edge_index)) - x
+        return transformed(s, root)
 
-    def correction(self, x: Float[Tensor, "N d"]) -> Float[Tensor, "N d"]:
+    def value_and_jacobian(
+        self,
+        v: Float[Tensor, "N d"],
+        batch: Int[Tensor, " N"] | None = None,
+        edge_index: Int[Tensor, "2 E"] | None = None,
+    ) -> tuple[Float[Tensor, "N d"], Float[Tensor, "N d d"]]:
+        """Score and diagonal blocks of its Jacobian, see :meth:`ScoreModel.value_and_jacobian`."""
+        return ScoreModel.value_and_jacobian(self, v, batch, edge_index)
+
+    def correction(
+        self,
+        x: Float[Tensor, "N d"],
+        batch: Int[Tensor, " N"] | None = None,
+        edge_index: Int[Tensor, "2 E"] | None = None,
+    ) -> Float[Tensor, "N d"]:
         """What the messages add to the Gaussian score, in whitened velocities."""
-        edge_index, edge_weight = self._graph(x)
+        edge_index, edge_weight = self._graph(x, batch, edge_index)
         r2 = _radial(x.square().sum(1, keepdim=True))
         h = x.new_zeros(x.size(0), self.width) if self.mean_features is None else self.mean_features(r2)
         total = torch.zeros_like(x)
@@ -150,20 +177,46 @@ class GNNScore(GatedScore):
             return total
         return total + x * self.mean_message(torch.cat([r2, h], dim=1))
 
-    def _graph(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Edges between neighbours and their weights."""
+    def _graph(self, x: Tensor, batch: Tensor | None = None, edge_index: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Edges between neighbours in each plasma, or those given, and their weights."""
+        if edge_index is not None:
+            require_edge_index("edge_index", edge_index, x)
         if self.radius is not None:
-            edge_index = radius_edges(x, self.radius, backend=self.backend)
-            reach: Tensor | float = self.radius**2
+            edges = (
+                radius_edges(x, self.radius, batch=batch, backend=self.backend) if edge_index is None else edge_index
+            )
             # Over the integral of (1 - r^2/R^2)^2, times (2 pi)^(d/2).
-            share = 2 ** (self.d / 2 - 1) * math.gamma(self.d / 2 + 3) / (self.radius**self.d * x.size(0))
-            return edge_index, share * (1 - _squares(x, edge_index) / reach).square()
+            factor = 2 ** (self.d / 2 - 1) * math.gamma(self.d / 2 + 3)
+            closeness = 1 - _squares(x, edges) / self.radius**2
+            if edge_index is not None:
+                closeness = closeness.clamp_min(0)
+            if batch is None:
+                return edges, factor / (self.radius**self.d * x.size(0)) * closeness.square()
+            partition = Partition.from_batch(batch, x)
+            particles = partition.spread(partition.size)[edges[1]].to(x.dtype)
+            return edges, factor / (self.radius**self.d * particles) * closeness.square()
         assert self.k is not None
-        edge_index = knn_edges(x, self.k, backend=self.backend)
-        # Sorted by receiver: k edges each.
-        r2 = _squares(x, edge_index).view(-1, self.k)
-        reach = r2.amax(1, keepdim=True).clamp_min(torch.finfo(x.dtype).tiny)
-        return edge_index, (1 - r2 / reach).square().flatten() / self.k
+        if edge_index is None:
+            edges = knn_edges(x, self.k, batch=batch, backend=self.backend)
+            # Sorted by receiver: k edges each.
+            r2 = _squares(x, edges).view(-1, self.k)
+            reach = r2.amax(1, keepdim=True).clamp_min(torch.finfo(x.dtype).tiny)
+            return edges, (1 - r2 / reach).square().flatten() / self.k
+        r2, receiver = _squares(x, edge_index), edge_index[1]
+        reach = r2.new_zeros(x.size(0)).scatter_reduce(0, receiver, r2, "amax").clamp_min(torch.finfo(x.dtype).tiny)
+        degree = torch.bincount(receiver, minlength=x.size(0)).to(x.dtype)
+        return edge_index, (1 - r2 / reach[receiver]).square() / degree[receiver]
+
+
+def _probes(x: Tensor, partition: Partition) -> Iterator[Tensor]:
+    """Rademacher vectors, the same for the particles of each plasma as if it were alone."""
+    sources = [torch.Generator().manual_seed(0) for _ in range(partition.count)]
+    sizes = partition.size.tolist()
+    for _ in range(PROBES):
+        drawn = [torch.randint(0, 2, (n, x.size(1)), generator=g) for n, g in zip(sizes, sources, strict=True)]
+        z = torch.empty_like(x)
+        z[partition.order] = (2 * torch.cat(drawn) - 1).to(x)
+        yield z
 
 
 class _Message(nn.Module):

@@ -47,16 +47,18 @@ class ResidualScore(GatedScore):
         nn.init.zeros_(self.network.last.weight)
         nn.init.zeros_(self.network.last.bias)
 
-    def correction(self, x: Tensor) -> Tensor:
+    def correction(self, x: Tensor, batch: Tensor | None = None) -> Tensor:
         """The network."""
         return self.network(x)
 
-    def correction_and_divergence(self, x: Tensor) -> tuple[Tensor, Tensor]:
+    def correction_and_divergence(self, x: Tensor, batch: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """The network and its exact divergence."""
         value, jacobian = self.network.value_and_jacobian(x)
         return value, jacobian.diagonal(dim1=1, dim2=2).sum(-1)
 
-    def whitened_score_and_jacobian(self, x: Tensor) -> tuple[Tensor, Tensor]:
+    def whitened_score_and_jacobian(self, x: Tensor, batch: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Score and Jacobian in whitened velocities."""
         value, jacobian = self.network.value_and_jacobian(x)
-        return self.gate * value - x, self.gate * jacobian - torch.eye(self.d, dtype=x.dtype, device=x.device)
+        gate = self.gate_of(batch)
+        eye = torch.eye(self.d, dtype=x.dtype, device=x.device)
+        return gate * value - x, gate.unsqueeze(-1) * jacobian - eye

@@ -61,13 +61,6 @@ class TimeScore(TimeInterval):
             g, jacobian = g - x, jacobian - torch.eye(self.d, dtype=v.dtype, device=v.device)
         return g / scale, jacobian / scale.square()
 
-    def value_and_divergence(
-        self, v: Float[Tensor, "*n d"], t: Tensor
-    ) -> tuple[Float[Tensor, "*n d"], Float[Tensor, "*n"]]:
-        """Score and divergence in one pass."""
-        s, jacobian = self.value_and_jacobian(v, t)
-        return s, jacobian.diagonal(dim1=-2, dim2=-1).sum(-1)
-
     def at(self, t: float) -> ScoreModel:
         """The score model of time ``t``; it shares the weights.
 

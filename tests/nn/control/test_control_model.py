@@ -149,11 +149,14 @@ class Broken(nn.Module):
 def test_refuses_what_is_no_control():
     cases = [
         (3, r"'control' must be a torch.nn.Module \(got int\)"),
-        (nn.Linear(2, 2), r"'control' must map \(N, 1\), \(N, 2\) to \(N, 2\) \(Linear failed on 8 particles"),
-        (nn.Bilinear(1, 2, 3), r"Bilinear returned \(8, 3\) float32 for float32"),
-        (Coupled(), r"'control' must act on each particle alone \(Coupled changed others when one was moved\)"),
-        (Noisy(), r"'control' must be a function of the particles \(Noisy gave two answers"),
-        (Broken(), r"'control' must return finite values \(Broken did not"),
+        (nn.Linear(2, 2), r"'control' must map \(N, 1\), \(N, 2\) to \(N, 2\) \(got a Linear that failed on"),
+        (nn.Bilinear(1, 2, 3), r"Bilinear that returned \(8, 3\) float32 for .*float32"),
+        (
+            Coupled(),
+            r"'control' must act on each particle alone \(got a Coupled that changes others when one is moved\)",
+        ),
+        (Noisy(), r"'control' must be a function of its arguments \(got a Noisy with two answers"),
+        (Broken(), r"'control' must return finite values \(got a Broken that did not"),
         (
             MLPControl(PhaseEmbedding(1, 1)),
             r"'control' must have d_x = 1 and d = 2 \(got a MLPControl with d_x = 1",

@@ -100,10 +100,10 @@ def test_a_module_that_couples_particles_is_found_out():
 @pytest.mark.parametrize(
     ("module", "message"),
     [
-        (torch.nn.Linear(2, 3), r"returned \(8, 3\) float32"),
-        (torch.nn.Linear(3, 3), "failed on"),
+        (torch.nn.Linear(2, 3), r"that returned \(8, 3\) float32"),
+        (torch.nn.Linear(3, 3), "that failed on"),
         (MLPScore(3), "must have d = 2"),
-        (torch.nn.LSTM(2, 2), "returned tuple"),
+        (torch.nn.LSTM(2, 2), "that returned tuple"),
     ],
 )
 def test_what_is_no_score_model_is_refused(module, message):

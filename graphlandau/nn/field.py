@@ -1,0 +1,186 @@
+"""What a field is: a vector at each particle, with derivatives; and how a stranger's module becomes one."""
+
+from __future__ import annotations
+
+import copy
+import inspect
+from collections.abc import Callable
+from typing import Any, NamedTuple, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from graphlandau.base.errors import InvalidArgument
+
+__all__ = ["Field", "Trial", "adapt", "forward_mode", "moved_first"]
+
+# Particles that a module is tried on.
+TRIED = 8
+
+
+class Field(nn.Module):
+    r"""A vector field :math:`g`, a vector :math:`(N, d)` at each particle: the base of scores, controls and flows.
+
+    A subclass says on what it depends by the arguments of ``forward``; the same arguments go to every method here.
+    Derivatives are exact, by forward-mode differentiation with all tangents in one batch, and can be trained through.
+    The Jacobian is :math:`J_{ab} = \partial g_a / \partial v_b`. All dimensionless.
+
+    Attributes:
+        d: Number of velocity dimensions.
+        pointwise: Whether the value at a particle depends on that particle alone.
+    """
+
+    d: int
+    pointwise: bool = True
+
+    def forward(self, *at: Any, **more: Any) -> Tensor:
+        """Value at the particles."""
+        raise NotImplementedError
+
+    def value_and_jacobian(self, *at: Any, **more: Any) -> tuple[Tensor, Tensor]:
+        """Value and Jacobian in one pass."""
+        raise NotImplementedError
+
+    def value_and_divergence(self, *at: Any, **more: Any) -> tuple[Tensor, Tensor]:
+        """Value and divergence in one pass."""
+        value, jacobian = self.value_and_jacobian(*at, **more)
+        return value, jacobian.diagonal(dim1=-2, dim2=-1).sum(-1)
+
+    def jacobian(self, *at: Any, **more: Any) -> Tensor:
+        r"""Jacobian :math:`\partial g_a / \partial v_b`."""
+        return self.value_and_jacobian(*at, **more)[1]
+
+    def divergence(self, *at: Any, **more: Any) -> Tensor:
+        r"""Divergence :math:`\nabla_v \cdot g`."""
+        return self.value_and_divergence(*at, **more)[1]
+
+    def condition(self, *state: Any, **more: Any) -> None:
+        """Adapt what needs no gradient to the particles; by default there is nothing to adapt."""
+
+    def takes(self, argument: str) -> bool:
+        """Whether ``forward``, and with it every method here, has an argument of this name."""
+        return argument in inspect.signature(type(self).forward).parameters
+
+
+def forward_mode(
+    function: Callable[..., Tensor], at: tuple[Tensor, ...], directions: tuple[Tensor, ...]
+) -> tuple[Tensor, Tensor]:
+    r"""Value of a pointwise ``function`` and its derivatives along the same directions for all particles.
+
+    A pointwise field moves a particle by its own tangent only: ``k`` tangents give the derivatives of all.
+
+    Args:
+        function: Maps tensors with particles in the last but one dimension to such a tensor.
+        at: Where.
+        directions: Tangents of each argument, one a row.
+
+    Shapes:
+        - **at**: :math:`(*, d_m)` for argument :math:`m`; **directions**: :math:`(k, d_m)`
+        - **output**: :math:`(*, d)` and :math:`(*, d, k)`
+    """
+
+    def push(*direction: Tensor) -> tuple[Tensor, Tensor]:
+        tangents = tuple(u.expand_as(x) for u, x in zip(direction, at, strict=True))
+        return torch.func.jvp(function, at, tangents)[:2]
+
+    values, columns = torch.func.vmap(push)(*directions)
+    return values[0], columns.movedim(0, -1)
+
+
+FieldT = TypeVar("FieldT", bound=Field)
+
+
+class Trial(NamedTuple):
+    """Where a module is tried.
+
+    Args:
+        at: The arguments.
+        moved: The arguments with the first particle at another place.
+        shape: Shape of what is to come back.
+    """
+
+    at: tuple[Tensor, ...]
+    moved: tuple[Tensor, ...]
+    shape: tuple[int, ...]
+
+
+def adapt(
+    module: nn.Module,
+    kind: type[FieldT],
+    wrap: Callable[[nn.Module], FieldT],
+    *,
+    name: str,
+    dimensions: dict[str, int],
+    signature: str,
+    own_signature: str | None = None,
+    trial: Callable[[Callable[[int], Tensor]], Trial],
+    may_couple: bool = False,
+) -> FieldT:
+    """Give any ``nn.Module`` the convention of a kind of fields, after trying it on a few particles.
+
+    A copy is tried in evaluation mode, so that nothing in the module changes, nor torch's random state. A field of the
+    kind is returned as it is, if it passes.
+
+    Args:
+        module: The module.
+        kind: The kind of fields.
+        wrap: Makes a field of a module that is none of the kind.
+        name: What the module is for, in messages.
+        dimensions: Attributes that a field of the kind must have.
+        signature: What it maps to what, in messages.
+        own_signature: The same for a field of the kind, if it is another one.
+        trial: Where to try it, by a function that draws so many columns for each particle.
+        may_couple: Whether the field may couple particles; if one that was wrapped does, it is marked as not pointwise.
+
+    Raises:
+        InvalidArgument: If ``module`` is no ``nn.Module``, is a field of the kind with other dimensions, fails, returns
+            another shape or dtype or something infinite, is random, or couples particles where it may not.
+    """
+    if not isinstance(module, nn.Module):
+        raise InvalidArgument(name, "must be a torch.nn.Module", type(module).__name__)
+    who, own = f"a {type(module).__name__}", isinstance(module, kind)
+    have = {key: getattr(module, key, None) for key in dimensions}
+    if own and have != dimensions:
+        raise InvalidArgument(name, f"must have {_equations(dimensions)}", f"{who} with {_equations(have)}")
+    field = module if isinstance(module, kind) else wrap(module)
+    wanted = f"must map {own_signature if own and own_signature else signature}"
+    like = next((x for x in [*module.parameters(), *module.buffers()] if x.is_floating_point()), torch.empty(0))
+    generator = torch.Generator().manual_seed(0)
+    n = max(TRIED, getattr(field, "min_particles", 1))
+    at, moved, shape = trial(lambda columns: torch.randn(n, columns, generator=generator).to(like))
+    arguments = ", ".join(_shape_and_dtype(x) for x in at)
+    with torch.no_grad(), torch.random.fork_rng():
+        tried = copy.deepcopy(field).eval()
+        try:
+            value, again, other = tried(*at), tried(*at), tried(*moved)
+        except Exception as error:  # a module that is no such field may fail in any way
+            reason = " ".join(str(error).split())
+            raise InvalidArgument(name, wanted, f"{who} that failed on {arguments}: {reason}") from error
+    if not isinstance(value, Tensor) or value.shape != torch.Size(shape) or value.dtype != like.dtype:
+        got = _shape_and_dtype(value) if isinstance(value, Tensor) else type(value).__name__
+        raise InvalidArgument(name, wanted, f"{who} that returned {got} for {arguments}")
+    if not bool(torch.isfinite(value).all()):
+        raise InvalidArgument(name, "must return finite values", f"{who} that did not, for standard normal particles")
+    if not torch.equal(value, again):
+        raise InvalidArgument(name, "must be a function of its arguments", f"{who} with two answers: is it random?")
+    # Rounding of a matrix product may depend on nothing but its own row; leave room for kernels where it does.
+    tolerance = 1e3 * torch.finfo(value.dtype).eps * (1 + value.abs().max())
+    couples = not bool(((value - other)[..., 1:, :].abs() <= tolerance).all())
+    if couples and not may_couple:
+        raise InvalidArgument(name, "must act on each particle alone", f"{who} that changes others when one is moved")
+    if not own:
+        field.pointwise = not couples
+    return field
+
+
+def moved_first(x: Tensor) -> Tensor:
+    """``x`` with its first row at another place."""
+    return torch.cat([-2 * x[:1] + 1, x[1:]])
+
+
+def _equations(values: dict[str, Any]) -> str:
+    return " and ".join(f"{key} = {value}" for key, value in values.items())
+
+
+def _shape_and_dtype(x: Tensor) -> str:
+    return f"{tuple(x.shape)} {str(x.dtype).removeprefix('torch.')}"
