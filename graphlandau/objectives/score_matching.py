@@ -188,7 +188,7 @@ def _means(
     def total(*own: Tensor) -> Tensor:
         graph, place = given(edge_index=edge_index), None
         if batch is not None:
-            *own, place, graph["batch"] = own
+            own, place, graph["batch"] = own[:-2], own[-2], own[-1]
         value = function(*own, **graph) if weight is None else own[-1] * function(*own[:-1], **graph)
         return value.sum() if place is None else torch.zeros_like(whole).index_add(0, place, value)
 

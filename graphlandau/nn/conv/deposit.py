@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from graphlandau.base.errors import InvalidArgument
@@ -38,7 +38,10 @@ class Deposit(GridLayer):
         - **values**: :math:`(N,)` or :math:`(N, q)`
         - **stencil**: that of ``pos`` from :meth:`stencil`, to be shared between layers of one grid and order
           *(optional)*; ``pos`` itself is then not looked at
-        - **output**: ``(*grid.shape)`` or ``(*grid.shape, q)``
+        - **batch**: the plasma of each particle, from 0 as in a PyG ``Batch``, :math:`(N,)` *(optional)*: each plasma
+          is summed on a grid of its own
+        - **output**: ``(*grid.shape)`` or ``(*grid.shape, q)``; with ``batch`` ``(B, *grid.shape)`` or ``(B,
+          *grid.shape, q)``, B one more than the highest number in ``batch``
 
     Differentiable in ``values`` and, from order 1, in ``pos`` (order 1: almost everywhere). Sums run in float64 inside
     and are returned in the dtype of ``values`` (``fused``). On a CUDA device their order changes from call to call.
@@ -63,18 +66,20 @@ class Deposit(GridLayer):
         pos: Float[Tensor, "N d_x"],
         values: Float[Tensor, " N"] | Float[Tensor, "N q"],
         *,
+        batch: Int[Tensor, " N"] | None = None,
         stencil: Stencil | None = None,
     ) -> Float[Tensor, "*shape"]:
         """Sums at the nodes."""
-        cells = self.stencil(pos, stencil)
+        cells = self.stencil(pos, stencil, batch)
         _require_values(values, cells)
         columns = values[:, None] if values.dim() == 1 else values
         if self.fused:
             out = spread(cells, columns)
         else:
-            size = (cells.particles, self.grid.nodes)
+            size = (cells.particles, cells.nodes)
             out = self.propagate(self.edges(cells), values=(columns, None), weight=cells.edge_weight(), size=size)
-        return out.view(*self.grid.shape, *values.shape[1:])
+        plasmas = () if batch is None else (cells.copies,)
+        return out.view(*plasmas, *self.grid.shape, *values.shape[1:])
 
 
 def _require_values(values: Tensor, stencil: Stencil) -> None:

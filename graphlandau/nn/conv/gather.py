@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from graphlandau.base.errors import InvalidArgument
 from graphlandau.base.validation import require_finite
+from graphlandau.graphs.grid import Grid
 from graphlandau.graphs.particle_cells import Stencil
 from graphlandau.graphs.stencil_sums import collect
 from graphlandau.nn.conv.grid_layer import GridLayer
@@ -31,7 +32,9 @@ class Gather(GridLayer):
 
     Shapes:
         - **pos**: positions :math:`(N, d_x)`; a periodic box takes them from anywhere
-        - **field**: at the nodes, ``(*grid.shape)`` or ``(*grid.shape, q)``
+        - **field**: at the nodes, ``(*grid.shape)`` or ``(*grid.shape, q)``; with ``batch`` one for each plasma, ``(B,
+          *grid.shape)`` or ``(B, *grid.shape, q)``
+        - **batch**: the plasma of each particle, from 0 as in a PyG ``Batch``, :math:`(N,)` *(optional)*
         - **stencil**: that of ``pos`` from :meth:`stencil` *(optional)*; ``pos`` itself is then not looked at
         - **output**: :math:`(N,)` or :math:`(N, q)`
 
@@ -57,27 +60,30 @@ class Gather(GridLayer):
         pos: Float[Tensor, "N d_x"],
         field: Float[Tensor, "*shape"],
         *,
+        batch: Int[Tensor, " N"] | None = None,
         stencil: Stencil | None = None,
     ) -> Float[Tensor, " N"] | Float[Tensor, "N q"]:
         """The field at every particle."""
-        cells = self.stencil(pos, stencil)
-        _require_nodal(field, cells)
-        flat = field.reshape(self.grid.nodes, -1)
+        _require_nodal(field, self.grid, batch is not None)
+        plasmas = 0 if batch is None else 1
+        cells = self.stencil(pos, stencil, batch, field.size(0) if plasmas else None)
+        if field.dtype != cells.weight[0].dtype:
+            raise InvalidArgument("field", f"must have the dtype of 'pos', {cells.weight[0].dtype}", field.dtype)
+        flat = field.reshape(cells.nodes, -1)
         if self.fused:
             out = collect(cells, flat)
         else:
-            edges, size = self.edges(cells).flip(0), (self.grid.nodes, cells.particles)
+            edges, size = self.edges(cells).flip(0), (cells.nodes, cells.particles)
             out = self.propagate(edges, values=(flat, None), weight=cells.edge_weight(), size=size)
-        return out.view(cells.particles, *field.shape[self.grid.d :])
+        return out.view(cells.particles, *field.shape[plasmas + self.grid.d :])
 
 
-def _require_nodal(field: Tensor, stencil: Stencil) -> None:
-    shape, dtype = stencil.grid.shape, stencil.weight[0].dtype
-    fits = isinstance(field, Tensor) and field.shape[: len(shape)] == shape and field.dim() <= len(shape) + 1
-    if not fits or field.numel() == 0:
+def _require_nodal(field: Tensor, grid: Grid, batched: bool) -> None:
+    shape = grid.shape
+    first = 1 if batched else 0
+    fits = isinstance(field, Tensor) and field.shape[first : first + len(shape)] == shape
+    if not fits or field.dim() > first + len(shape) + 1 or field.numel() == 0:
         got = tuple(field.shape) if isinstance(field, Tensor) else type(field).__name__
-        want = ", ".join(str(n) for n in shape)
+        want = ", ".join([*(["B"] if batched else []), *(str(n) for n in shape)])
         raise InvalidArgument("field", f"must have shape ({want}) or ({want}, q) with q >= 1", got)
-    if field.dtype != dtype:
-        raise InvalidArgument("field", f"must have the dtype of 'pos', {dtype}", field.dtype)
     require_finite("field", field)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 from torch_geometric.nn import MessagePassing
@@ -11,6 +12,7 @@ from graphlandau.base.validation import require_one_of
 from graphlandau.graphs.grid import Grid
 from graphlandau.graphs.neighbours import MAX_EDGES
 from graphlandau.graphs.particle_cells import Stencil, particle_cells, require_order
+from graphlandau.graphs.partition import Partition
 
 __all__ = ["GridLayer"]
 
@@ -46,14 +48,34 @@ class GridLayer(MessagePassing):
                 "'fused'",
             )
 
-    def stencil(self, pos: Float[Tensor, "N d_x"], given: Stencil | None = None) -> Stencil:
-        """The stencil of ``pos``, or the one ``given`` if it fits."""
+    def stencil(
+        self,
+        pos: Float[Tensor, "N d_x"],
+        given: Stencil | None = None,
+        batch: Int[Tensor, " N"] | None = None,
+        plasmas: int | None = None,
+    ) -> Stencil:
+        """The stencil of ``pos``, or the one ``given`` if it fits.
+
+        Args:
+            pos: Positions.
+            given: Stencil of these positions.
+            batch: The plasma of each particle, which has a copy of the grid of its own.
+            plasmas: Number of plasmas, one more than the highest in ``batch`` unless given.
+        """
+        if batch is not None:
+            Partition.from_batch(batch, pos)
+            batch = batch.long()
+            plasmas = int(batch.max()) + 1 if plasmas is None else plasmas
         if given is None:
-            return particle_cells(pos, self.grid, self.order)
+            return particle_cells(pos, self.grid, self.order, batch, plasmas or 1)
         if not isinstance(given, Stencil):
             raise InvalidArgument("stencil", "must be a Stencil", type(given).__name__)
-        if given.copies > 1:
+        if batch is None and given.copies > 1:
             raise InvalidArgument("stencil", "must be on one copy of the grid", given.copies)
+        if batch is not None and (given.copy is None or not torch.equal(given.copy, batch) or given.copies != plasmas):
+            want = f"must be on a copy of the grid for each of {plasmas} plasmas, by 'batch'"
+            raise InvalidArgument("stencil", want, f"{given.copies} copies")
         if given.grid != self.grid or given.order != self.order or given.particles != pos.size(0):
             want = f"{pos.size(0)} particles at order {self.order} on {self.grid}"
             got = f"{given.particles} at order {given.order} on {given.grid}"

@@ -144,9 +144,14 @@ class ClosedFormScore(WhitenedScore):
         regression = torch.linalg.solve(moments.gram[base, base], moments.gram[base, features])
         return Base(base, features, -torch.eye(self.d + 1, self.d).to(moments.gram), regression)
 
-    def forward(self, v: Float[Tensor, "N d"], batch: Int[Tensor, " N"] | None = None) -> Float[Tensor, "N d"]:
+    def forward(self, v: Float[Tensor, "N d"], *, batch: Int[Tensor, " N"] | None = None) -> Float[Tensor, "N d"]:
         """Score at ``v``."""
-        return distributed.by_rows(in_chunks(super().forward), v, *given(batch=batch).values())
+        whole = super().forward
+
+        def score(v: Tensor, batch: Tensor | None = None) -> Tensor:
+            return whole(v, batch=batch)
+
+        return distributed.by_rows(in_chunks(score), v, *given(batch=batch).values())
 
     def value_and_jacobian(
         self, v: Float[Tensor, "N d"], batch: Int[Tensor, " N"] | None = None

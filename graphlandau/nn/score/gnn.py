@@ -141,6 +141,7 @@ class GNNScore(GatedScore):
     def forward(
         self,
         v: Float[Tensor, "N d"],
+        *,
         batch: Int[Tensor, " N"] | None = None,
         edge_index: Int[Tensor, "2 E"] | None = None,
     ) -> Float[Tensor, "N d"]:

@@ -112,7 +112,7 @@ class WhitenedScore(ScoreModel):
         """Whitened velocities :math:`x`."""
         return transformed(v - self.of_plasma(self.mean.to(v), batch), self.of_plasma(self.whitening.to(v), batch))
 
-    def forward(self, v: Float[Tensor, "N d"], batch: Int[Tensor, " N"] | None = None) -> Float[Tensor, "N d"]:
+    def forward(self, v: Float[Tensor, "N d"], *, batch: Int[Tensor, " N"] | None = None) -> Float[Tensor, "N d"]:
         """Score at ``v``."""
         s = self.whitened_score(self.whiten(v, batch), **given(batch=batch))
         return transformed(s, self.of_plasma(self.whitening.to(v), batch))

@@ -224,3 +224,43 @@ def test_refuses_to_list_too_many_edges(monkeypatch):
     monkeypatch.setattr(grid_layer, "MAX_EDGES", 5)
     with pytest.raises(ValueError, match=r"'backend' must not be 'edges' for 6 edges \(at most 5\); 'fused' needs no"):
         Deposit(Grid(1.0, 4), 1, "edges")(torch.zeros(3, 1), torch.ones(3))
+
+
+@given(
+    sizes=st.lists(st.integers(1, 12), min_size=1, max_size=4),
+    d=st.integers(1, 3),
+    order=st.integers(0, 3),
+    q=st.sampled_from([None, 2]),
+    backend=st.sampled_from(["fused", "edges"]),
+    seed=st.integers(0, 2**31),
+)
+@settings(deadline=None, max_examples=40)
+def test_a_batch_of_plasmas_has_the_sums_of_each_alone(sizes, d, order, q, backend, seed):
+    pos, values = example(sum(sizes), d, seed, q=q)
+    order_of_rows = torch.randperm(sum(sizes), generator=torch.Generator().manual_seed(seed))
+    batch = torch.arange(len(sizes)).repeat_interleave(torch.tensor(sizes))[order_of_rows]
+    layer = Deposit(box(d), order, backend)
+    sums = layer(pos, values, batch=batch)
+    shared = layer(pos, values, batch=batch, stencil=layer.stencil(pos, batch=batch))
+    assert torch.equal(sums, shared)
+    for b in range(len(sizes)):
+        torch.testing.assert_close(sums[b], layer(pos[batch == b], values[batch == b]))
+
+
+def test_a_plasma_without_particles_has_an_empty_grid():
+    sums = Deposit(box(1))(torch.zeros(2, 1), torch.ones(2), batch=torch.tensor([2, 0]))
+    assert sums.flatten(1).sum(1).tolist() == [1.0, 0.0, 1.0]
+
+
+@pytest.mark.bad_input
+def test_refuses_what_is_no_batch():
+    layer, pos, values = Deposit(box(1)), torch.zeros(2, 1), torch.ones(2)
+    with pytest.raises(ValueError, match=r"'batch' must be an integer tensor of shape \(2,\)"):
+        layer(pos, values, batch=torch.zeros(3, dtype=torch.long))
+    with pytest.raises(ValueError, match="'copy' must be from 0"):
+        layer(pos, values, batch=torch.tensor([-1, 0]))
+    batch = torch.tensor([0, 1])
+    with pytest.raises(ValueError, match="must be on a copy of the grid for each of 2 plasmas"):
+        layer(pos, values, batch=batch, stencil=layer.stencil(pos))
+    with pytest.raises(ValueError, match="must be on one copy of the grid"):
+        layer(pos, values, stencil=layer.stencil(pos, batch=batch))

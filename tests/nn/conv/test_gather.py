@@ -196,3 +196,37 @@ def test_a_step_is_the_same_on_cuda(order, d):
 def test_refuses_bad_fields(field, text):
     with pytest.raises(ValueError, match=f"^{re.escape(text)}$"):
         Gather(Grid(1.0, 4))(torch.zeros(3, 1), field)
+
+
+@given(
+    sizes=st.lists(st.integers(1, 12), min_size=1, max_size=4),
+    d=st.integers(1, 3),
+    order=st.integers(0, 3),
+    q=st.sampled_from([None, 2]),
+    backend=st.sampled_from(["fused", "edges"]),
+    seed=st.integers(0, 2**31),
+)
+@settings(deadline=None, max_examples=40)
+def test_each_plasma_of_a_batch_has_the_field_of_its_own_grid(sizes, d, order, q, backend, seed):
+    grid, generator = box(d), torch.Generator().manual_seed(seed)
+    pos, _ = example(sum(sizes), grid, seed)
+    fields = torch.randn(len(sizes), *grid.shape, *([] if q is None else [q]), generator=generator).double()
+    shuffled = torch.randperm(sum(sizes), generator=generator)
+    batch = torch.arange(len(sizes)).repeat_interleave(torch.tensor(sizes))[shuffled]
+    gather = Gather(grid, order, backend)
+    found = gather(pos, fields, batch=batch)
+    for b, field in enumerate(fields):
+        torch.testing.assert_close(found[batch == b], gather(pos[batch == b], field))
+    # Still the adjoint of the deposit.
+    values = torch.randn(found.shape, generator=generator, dtype=torch.float64)
+    sums = Deposit(grid, order, backend)(pos, values, batch=batch)
+    torch.testing.assert_close((sums * fields[: len(sums)]).sum(), (values * found).sum())
+
+
+@pytest.mark.bad_input
+def test_refuses_fields_that_do_not_fit_the_batch():
+    gather, pos = Gather(box(1)), torch.zeros(2, 1)
+    with pytest.raises(ValueError, match=r"'field' must have shape \(B, 6\) or \(B, 6, q\)"):
+        gather(pos, torch.zeros(6), batch=torch.tensor([0, 1]))
+    with pytest.raises(ValueError, match="'copy' must be from 0 to 1"):
+        gather(pos, torch.zeros(2, 6), batch=torch.tensor([0, 2]))
