@@ -144,7 +144,8 @@ def adapt(
         raise InvalidArgument(name, f"must have {_equations(dimensions)}", f"{who} with {_equations(have)}")
     field = module if isinstance(module, kind) else wrap(module)
     wanted = f"must map {own_signature if own and own_signature else signature}"
-    like = next((x for x in [*module.parameters(), *module.buffers()] if x.is_floating_point()), torch.empty(0))
+    numbers = [x for x in [*module.parameters(), *module.buffers()] if x.is_floating_point()]
+    like = numbers[0] if numbers else torch.empty(0)
     generator = torch.Generator().manual_seed(0)
     n = max(TRIED, getattr(field, "min_particles", 1))
     at, moved, shape = trial(lambda columns: torch.randn(n, columns, generator=generator).to(like))
@@ -156,7 +157,9 @@ def adapt(
         except Exception as error:  # a module that is no such field may fail in any way
             reason = " ".join(str(error).split())
             raise InvalidArgument(name, wanted, f"{who} that failed on {arguments}: {reason}") from error
-    if not isinstance(value, Tensor) or value.shape != torch.Size(shape) or value.dtype != like.dtype:
+    # A field of the kind without numbers of its own may be made for one precision, that of its particles.
+    free = own and not numbers and isinstance(value, Tensor) and value.is_floating_point()
+    if not isinstance(value, Tensor) or value.shape != torch.Size(shape) or not (free or value.dtype == like.dtype):
         got = _shape_and_dtype(value) if isinstance(value, Tensor) else type(value).__name__
         raise InvalidArgument(name, wanted, f"{who} that returned {got} for {arguments}")
     if not bool(torch.isfinite(value).all()):
