@@ -92,7 +92,7 @@ demo)
 test)
     install '[test,keops]'
     say "running the tests"
-    exec .venv/bin/python -m pytest "$@"
+    exec .venv/bin/python -m pytest -n auto --dist worksteal "$@"
     ;;
 *) usage ;;
 esac

@@ -14,8 +14,10 @@ import torch
 
 from graphlandau.nn.pairs import compiled
 
-# Two threads unless told otherwise: what CI has, and no crowd of threads on small tensors elsewhere.
-if "OMP_NUM_THREADS" not in os.environ:
+# One thread for each of several workers; two for one, unless told otherwise: no crowd of threads on small tensors.
+if "PYTEST_XDIST_WORKER" in os.environ:
+    torch.set_num_threads(1)
+elif "OMP_NUM_THREADS" not in os.environ:
     torch.set_num_threads(min(2, os.cpu_count() or 1))
 
 
