@@ -22,6 +22,8 @@ ELSEWHERE = {
     "problems/vfp_gaussian.py": "problems/test_kinetic_benchmarks.py",
     "problems/vfp_periodic.py": "problems/test_kinetic_benchmarks.py",
     "problems/vpfp_beams.py": "problems/test_kinetic_benchmarks.py",
+    # The reader of a run is tried on the written runs that the figures share.
+    "run/record.py": "plotting/test_record.py",
     # Every density answers the same questions.
     "problems/densities/mixture_density.py": "problems/densities/test_density.py",
 }

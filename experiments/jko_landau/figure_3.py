@@ -17,7 +17,7 @@ from graphlandau.plotting.errors import DENSITY_CURVES
 from graphlandau.plotting.style import time_axis
 
 EXAMPLE, SHOWN = "bkw_2d", ("network", "closed_form")
-FLOORS = ("rel_l2_density_exact_score", "rel_l2_density_fresh")
+BASELINES = ("rel_l2_density_exact_score", "rel_l2_density_fresh")
 
 
 def draw(found: Records) -> Figure:
@@ -27,7 +27,7 @@ def draw(found: Records) -> Figure:
     for case, run in found.items():
         ax.plot(*series(run, "rel_l2_density"), label=NAMES[case], **LINES[case])
     some = next(iter(found.values()))
-    for key in FLOORS:
+    for key in BASELINES:
         label, style = DENSITY_CURVES[key]
         ax.plot(*series(some, key), label=label, **style)
     time_axis(ax, some.time_span, r"$\| f_h - f_* \| \, / \, \| f_* \|$")
@@ -43,7 +43,7 @@ def main() -> None:
     found = example(EXAMPLE, SHOWN, options)
     rows = []
     for case, run in found.items():
-        for key in ("rel_l2_density", *FLOORS):
+        for key in ("rel_l2_density", *BASELINES):
             values = series(run, key)[1]
             numbers = {"at_start": values[0], "mean": values.mean(), "at_end": values[-1]}
             rows.append({"run": case, "error": key, **{name: number(float(x)) for name, x in numbers.items()}})

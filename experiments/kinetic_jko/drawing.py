@@ -17,11 +17,11 @@ from torch import Tensor
 
 from graphlandau.cli.study import number, publish, series, with_failures
 from graphlandau.plotting import RunRecord
-from graphlandau.plotting.kinetic import PhaseSnapshot, phase_snapshot
-from graphlandau.plotting.kinetic.histogram import line_bins, line_histogram, phase_bins
-from graphlandau.plotting.kinetic.known import line_density
-from graphlandau.plotting.kinetic.phase_space import contour_meaning, draw_histograms, draw_scale
-from graphlandau.plotting.kinetic.relaxation import honest_scale
+from graphlandau.plotting.histogram import line_bins, line_histogram, phase_bins
+from graphlandau.plotting.known import line_density
+from graphlandau.plotting.phase_snapshot import PhaseSnapshot, phase_snapshot
+from graphlandau.plotting.phase_space import contour_meaning, draw_histograms, draw_scale
+from graphlandau.plotting.relaxation import honest_scale
 from graphlandau.plotting.style import EXACT, legend_below, time_axis
 from graphlandau.problems import PhaseProduct
 

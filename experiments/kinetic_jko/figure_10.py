@@ -18,7 +18,7 @@ from drawing import at_times, heading, phase_figure
 from study import command_line
 
 from graphlandau.cli.study import number, publish, series
-from graphlandau.plotting.kinetic import animate_phase_space
+from graphlandau.plotting.animation import animate_phase_space
 
 TIMES = {"weak": (0, 0.2, 0.6, 4, 20), "strong": (0, 0.2, 0.6, 4)}
 CASES = {"weak": ("long", "long-4", "long-langevin"), "strong": ("features", "langevin-0")}

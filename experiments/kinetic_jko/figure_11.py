@@ -23,7 +23,7 @@ from study import Records, command_line
 
 from graphlandau.cli.study import number, publish, series
 from graphlandau.plotting import RunRecord
-from graphlandau.plotting.kinetic import phase_snapshot
+from graphlandau.plotting.phase_snapshot import phase_snapshot
 from graphlandau.plotting.style import EXACT, PALETTE, legend, legend_below, time_axis, widen_decades
 
 TIMES = (0, 0.4, 1.2, 4)

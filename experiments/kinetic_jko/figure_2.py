@@ -21,9 +21,9 @@ from study import NAMES, Records, command_line, runs_of
 
 from graphlandau.cli.study import number, publish, series, with_failures
 from graphlandau.plotting import RunRecord
-from graphlandau.plotting.kinetic import phase_snapshot
-from graphlandau.plotting.kinetic.known import equilibrium_free_energy
-from graphlandau.plotting.kinetic.relaxation import exact_free_energy
+from graphlandau.plotting.known import equilibrium_free_energy
+from graphlandau.plotting.phase_snapshot import phase_snapshot
+from graphlandau.plotting.relaxation import exact_free_energy
 from graphlandau.plotting.style import EXACT, PALETTE, legend_below, time_axis, widen_decades
 
 METHODS = ("kinetic_jko", "kinetic_sbtm", "velocity_matching")

@@ -20,7 +20,7 @@ from study import CONFIG_3D, Records, command_line, double_well_3d
 
 from graphlandau.cli.study import number, publish
 from graphlandau.plotting import RunRecord
-from graphlandau.plotting.kinetic import phase_snapshot
+from graphlandau.plotting.phase_snapshot import phase_snapshot
 from graphlandau.plotting.style import PALETTE, REFERENCE, legend, time_axis
 
 BINS = 40

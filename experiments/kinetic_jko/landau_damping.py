@@ -17,7 +17,7 @@ from study import Records, Runs, command_line, runs_of
 
 from graphlandau.cli.study import number, publish, records, series
 from graphlandau.plotting import RunRecord
-from graphlandau.plotting.kinetic.field import draw_mode
+from graphlandau.plotting.field import draw_mode
 from graphlandau.plotting.style import legend
 
 WAVENUMBERS = (0.3, 0.4, 0.5, 0.6)

@@ -53,7 +53,7 @@ SHOWN, ARROWS = 400, 60
 VISIBLE = 0.003
 # The grids of the paper's density errors; it does not say how far the one in 3D reaches.
 GRIDS = {"bkw_2d": (2.5, 100), "bkw_3d": (2.5, 30)}
-# The floor of many samples, beside that of fewer.
+# The baseline of many samples, beside that of fewer.
 MANY: dict[str, Any] = {"marker": "v", "color": "0.7"}
 
 
@@ -397,8 +397,12 @@ def density_error_figure(options: argparse.Namespace, figure: str, problem: str)
     fresh = density_fresh(other, grid)
     many = at, np.array([row["rel_l2_density_fresh"] for row in protocol])
     rows = []
-    n, floor = other.config["particles"], "rel_l2_density_fresh"
-    for name, (_, values) in {**errors, f"{floor}, {n} samples": fresh, f"{floor}, {count} samples": many}.items():
+    n, baseline = other.config["particles"], "rel_l2_density_fresh"
+    for name, (_, values) in {
+        **errors,
+        f"{baseline}, {n} samples": fresh,
+        f"{baseline}, {count} samples": many,
+    }.items():
         numbers = {"at_start": values[0], "mean": values.mean(), "largest": values.max(), "at_end": values[-1]}
         rows.append({"run": name, **{key: number(float(x)) for key, x in numbers.items()}})
 
@@ -407,9 +411,9 @@ def density_error_figure(options: argparse.Namespace, figure: str, problem: str)
         ax = fig.subplots()
         for case, curve in errors.items():
             ax.plot(*curve, label=NAMES[case], **LINES[case])
-        style = DENSITY_CURVES[floor][1]
-        ax.plot(*fresh, label=f"floor: fresh exact samples, {n:,}", **style)
-        ax.plot(*many, label=f"floor: fresh exact samples, {count:,}", **style | MANY)
+        style = DENSITY_CURVES[baseline][1]
+        ax.plot(*fresh, label=f"baseline: fresh exact samples, {n:,}", **style)
+        ax.plot(*many, label=f"baseline: fresh exact samples, {count:,}", **style | MANY)
         time_axis(ax, some.time_span, r"$\| f_h - f_* \| \, / \, \| f_* \|$")
         ax.set_ylim(bottom=0)
         legend_below(fig, 3)

@@ -35,7 +35,7 @@ def draw(found: Records, sizes: list[int]) -> Figure:
 def main() -> None:
     options = read_command_line(__doc__, __file__, SIZES, [60, 120])
     sizes = options.sizes
-    # Only first and last density: each costs a pass over the grid. The floors are the same for all: measured once.
+    # Only first and last density: each costs a pass over the grid. The baselines are the same for all: measured once.
     more = ["--snapshots", "2", "--baselines", "false", *(["--t_end", "5.6", "--dt", "0.05"] if options.smoke else [])]
     runs = scan("figure_5_2", CASES, sizes, *more)
     found = records(runs, options)

@@ -1,7 +1,7 @@
 """Figures of a run, drawn from its folder alone."""
 
-from graphlandau.plotting.figures import FIGURES, KINETIC_FIGURES, plot_run
-from graphlandau.plotting.kinetic import animate_phase_space
-from graphlandau.plotting.run_record import RunRecord, Snapshot
+from graphlandau.plotting.animation import animate_phase_space
+from graphlandau.plotting.figures import FIGURES, RunFigure, figures_of, plot_run
+from graphlandau.run.record import RunRecord, Snapshot
 
-__all__ = ["FIGURES", "KINETIC_FIGURES", "RunRecord", "Snapshot", "animate_phase_space", "plot_run"]
+__all__ = ["FIGURES", "RunFigure", "RunRecord", "Snapshot", "animate_phase_space", "figures_of", "plot_run"]

@@ -15,10 +15,10 @@ from matplotlib.lines import Line2D
 from graphlandau.base.errors import InvalidArgument
 from graphlandau.plotting.covariance import exact_covariance
 from graphlandau.plotting.entropy import exact_dissipation, exact_entropy
-from graphlandau.plotting.kinetic.relaxation import DRIFT_ERROR, exact_free_energy, exact_kl, honest_scale
-from graphlandau.plotting.run_record import RunRecord
+from graphlandau.plotting.relaxation import DRIFT_ERROR, exact_free_energy, exact_kl, honest_scale
 from graphlandau.plotting.style import EXACT, PALETTE, STYLE, time_axis, widen_decades
 from graphlandau.problems import KineticProblem
+from graphlandau.run.record import RunRecord
 
 __all__ = ["KINETIC_PANELS", "PANELS", "Panel", "draw_panel", "figure", "panels_of"]
 

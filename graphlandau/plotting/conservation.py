@@ -6,8 +6,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from graphlandau.plotting.run_record import RunRecord
 from graphlandau.plotting.style import PALETTE, REFERENCE, legend, time_axis, widen_decades
+from graphlandau.run.record import RunRecord
 
 __all__ = ["draw_drift", "figure"]
 

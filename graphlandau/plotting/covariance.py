@@ -7,8 +7,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from graphlandau.diagnostics import effective_particles, equilibrium_distance_mc
-from graphlandau.plotting.run_record import RunRecord
 from graphlandau.plotting.style import EXACT, PALETTE, REFERENCE, legend, time_axis, widen_decades
+from graphlandau.run.record import RunRecord
 
 __all__ = ["draw_covariance", "draw_covariance_error", "draw_equilibrium_distance", "exact_covariance", "figure"]
 

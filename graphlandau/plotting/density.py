@@ -12,8 +12,8 @@ from torch import Tensor
 
 from graphlandau.diagnostics import gaussian_kde
 from graphlandau.plotting import exact
-from graphlandau.plotting.run_record import RunRecord, Snapshot
 from graphlandau.plotting.style import EXACT, PALETTE, SMOOTHED, velocity_axis
+from graphlandau.run.record import RunRecord, Snapshot
 
 __all__ = [
     "axis_marginal",

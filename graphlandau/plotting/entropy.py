@@ -7,8 +7,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from graphlandau.plotting import exact
-from graphlandau.plotting.run_record import RunRecord
 from graphlandau.plotting.style import EXACT, PALETTE, REFERENCE, legend, time_axis
+from graphlandau.run.record import RunRecord
 
 __all__ = ["draw_dissipation", "draw_entropy", "figure"]
 

@@ -7,12 +7,12 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from graphlandau.plotting.run_record import RunRecord
 from graphlandau.plotting.style import PALETTE, REFERENCE, legend, time_axis, widen_decades
+from graphlandau.run.record import RunRecord
 
 __all__ = ["DENSITY_CURVES", "draw_density_error", "draw_fisher", "draw_kl", "figure"]
 
-# The floors of the density error are grey: what is left with the exact score, and with no time steps at all.
+# The baselines of the density error are grey: what is left with the exact score, and with no time steps at all.
 # The sample sets them, so a method that evens its particles out, as the blob method does, can lie below.
 _FLOOR: dict[str, Any] = {"linewidth": 1.2, "markersize": 4, "clip_on": False}
 DENSITY_CURVES: dict[str, tuple[str, dict[str, Any]]] = {
@@ -42,7 +42,7 @@ def draw_fisher(ax: Axes, run: RunRecord) -> None:
 
 
 def draw_density_error(ax: Axes, run: RunRecord) -> None:
-    """Draw the relative L2 error of the density estimate, and its floors."""
+    """Draw the relative L2 error of the density estimate, and its baselines."""
     for name, (label, style) in DENSITY_CURVES.items():
         series = run.series(name)
         if series is not None:

@@ -1,9 +1,10 @@
-"""All figures of a run, drawn from its folder."""
+"""All figures of a run, drawn from its folder: one table, in which each says to which runs it applies."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 import matplotlib
 from matplotlib.figure import Figure
@@ -14,47 +15,74 @@ from graphlandau.plotting import (
     density,
     entropy,
     errors,
+    field,
+    marginals,
     overview,
     particles,
+    phase_conservation,
+    phase_overview,
+    phase_space,
+    relaxation,
     score,
 )
-from graphlandau.plotting.kinetic import conservation as kinetic_conservation
-from graphlandau.plotting.kinetic import field, marginals, phase_space, relaxation
-from graphlandau.plotting.kinetic import overview as kinetic_overview
-from graphlandau.plotting.run_record import RunRecord
 from graphlandau.plotting.style import STYLE, save
-from graphlandau.problems import KineticProblem
+from graphlandau.run.record import RunRecord
 
-__all__ = ["FIGURES", "KINETIC_FIGURES", "plot_run"]
+__all__ = ["FIGURES", "RunFigure", "figures_of", "plot_run"]
 
-FIGURES: dict[str, Callable[[RunRecord], Figure | None]] = {
-    "overview": overview.figure,
-    "density": density.figure,
-    "particles": particles.figure,
-    "score": score.figure,
-    "covariance": covariance.figure,
-    "conservation": conservation.figure,
-    "entropy": entropy.figure,
-    "errors": errors.figure,
-}
 
-KINETIC_FIGURES: dict[str, Callable[[RunRecord], Figure | None]] = {
-    "overview": kinetic_overview.figure,
-    "phase_space": phase_space.figure,
-    "field": field.figure,
-    "relaxation": relaxation.figure,
-    "marginals": marginals.figure,
-    "conservation": kinetic_conservation.figure,
-}
+class RunFigure(NamedTuple):
+    """A figure of a run.
+
+    Args:
+        name: Name of the file.
+        applies: Whether it makes sense for a run.
+        draw: Draws it; ``None`` where the run lacks the data, for example errors without an exact solution.
+    """
+
+    name: str
+    applies: Callable[[RunRecord], bool]
+    draw: Callable[[RunRecord], Figure | None]
+
+
+def _velocities_alone(run: RunRecord) -> bool:
+    return not run.has_positions
+
+
+def _with_positions(run: RunRecord) -> bool:
+    return run.has_positions
+
+
+# In the order in which they are drawn.
+FIGURES = (
+    RunFigure("overview", _velocities_alone, overview.figure),
+    RunFigure("density", _velocities_alone, density.figure),
+    RunFigure("particles", _velocities_alone, particles.figure),
+    RunFigure("score", _velocities_alone, score.figure),
+    RunFigure("covariance", _velocities_alone, covariance.figure),
+    RunFigure("conservation", _velocities_alone, conservation.figure),
+    RunFigure("entropy", _velocities_alone, entropy.figure),
+    RunFigure("errors", _velocities_alone, errors.figure),
+    RunFigure("overview", _with_positions, phase_overview.figure),
+    RunFigure("phase_space", _with_positions, phase_space.figure),
+    RunFigure("field", _with_positions, field.figure),
+    RunFigure("relaxation", _with_positions, relaxation.figure),
+    RunFigure("marginals", _with_positions, marginals.figure),
+    RunFigure("conservation", _with_positions, phase_conservation.figure),
+)
+
+
+def figures_of(run: RunRecord) -> dict[str, Callable[[RunRecord], Figure | None]]:
+    """Return the figures that apply to a run, by their names."""
+    return {figure.name: figure.draw for figure in FIGURES if figure.applies(run)}
 
 
 def plot_run(run_dir: Path) -> list[Path]:
     """Draw every figure that makes sense for a run into ``run_dir/figures`` and return the files.
 
-    These are :data:`KINETIC_FIGURES` for particles with positions, else :data:`FIGURES`. Everything is read from the
-    folder (``config.yaml``, ``metrics.csv``, ``snapshots.h5``), so a run can be drawn while it goes on, after it was
-    stopped, or on another machine. A figure whose data the run does not have, for example errors without an exact
-    solution, is left out.
+    Everything is read from the folder (``config.yaml``, ``metrics.csv``, ``snapshots.h5``), so a run can be drawn while
+    it goes on, after it was stopped, or on another machine. A figure whose data the run does not have, for example
+    errors without an exact solution, is left out.
 
     Raises:
         ValueError: If ``run_dir`` is no run folder, or its problem cannot be built.
@@ -63,8 +91,7 @@ def plot_run(run_dir: Path) -> list[Path]:
     folder = run.path / "figures"
     folder.mkdir(exist_ok=True)
     files = []
-    figures = KINETIC_FIGURES if isinstance(run.problem, KineticProblem) else FIGURES
-    for name, draw in figures.items():
+    for name, draw in figures_of(run).items():
         with matplotlib.rc_context(STYLE):
             figure = draw(run)
         if figure is not None:

@@ -10,9 +10,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from graphlandau.plotting import conservation, covariance, density, entropy, errors, particles
-from graphlandau.plotting.run_record import RunRecord, Snapshot
 from graphlandau.plotting.style import PALETTE, legend, time_axis, time_colours, widen_decades
 from graphlandau.problems import Problem
+from graphlandau.run.record import RunRecord, Snapshot
 
 __all__ = ["figure"]
 
@@ -47,7 +47,7 @@ def _equal_temperatures(problem: Problem) -> bool:
 
 
 def _draw_errors(ax: Axes, run: RunRecord) -> None:
-    """Draw score and density errors on one logarithmic axis, with the floors of the latter."""
+    """Draw score and density errors on one logarithmic axis, with the baselines of the latter."""
     errors.draw_density_error(ax, run)
     errors.draw_fisher(ax, run)
     time_axis(ax, run.time_span, "error against the exact solution", "Error")

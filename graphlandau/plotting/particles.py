@@ -11,8 +11,8 @@ from matplotlib.figure import Figure
 from scipy.interpolate import RegularGridInterpolator
 
 from graphlandau.diagnostics import gaussian_kde, grid_axes, scott_bandwidth
-from graphlandau.plotting.run_record import RunRecord, Snapshot
 from graphlandau.plotting.style import DENSITY_MAP, NIGHT
+from graphlandau.run.record import RunRecord, Snapshot
 
 __all__ = ["density_at_particles", "draw_particles", "draw_scale", "figure"]
 

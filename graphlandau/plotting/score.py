@@ -8,9 +8,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from graphlandau.plotting.run_record import RunRecord, Snapshot
 from graphlandau.plotting.style import EXACT, PALETTE, REFERENCE, velocity_axis
 from graphlandau.problems import Gaussian, Problem
+from graphlandau.run.record import RunRecord, Snapshot
 
 __all__ = ["draw_score", "draw_score_error", "figure", "robust_limits"]
 

@@ -1,4 +1,4 @@
-"""One look for all figures: fonts, a colour-blind-safe palette, how exact curves and floors are drawn."""
+"""One look for all figures: fonts, a colour-blind-safe palette, how exact curves and baselines are drawn."""
 
 from __future__ import annotations
 

@@ -2,6 +2,7 @@
 
 from graphlandau.base.errors import Diverged
 from graphlandau.run.observers import Observer
+from graphlandau.run.record import RunRecord, Snapshot
 from graphlandau.run.simulation import Result, Simulation
 
-__all__ = ["Diverged", "Observer", "Result", "Simulation"]
+__all__ = ["Diverged", "Observer", "Result", "RunRecord", "Simulation", "Snapshot"]

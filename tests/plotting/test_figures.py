@@ -14,7 +14,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.image import imread
 
-from graphlandau.plotting import FIGURES, RunRecord, plot_run
+from graphlandau.plotting import RunRecord, figures_of, plot_run
 
 ALWAYS = {"overview", "density", "particles", "score", "covariance", "conservation", "entropy"}
 EXPECTED = {
@@ -27,6 +27,11 @@ EXPECTED = {
     "truncated_2d": ALWAYS,
 }
 RunDir = Callable[[str], Path]
+
+
+def drawn(name: str, run: RunRecord) -> Figure | None:
+    """A figure of a run."""
+    return figures_of(run)[name](run)
 
 
 def _axes(figure: Figure | None) -> list[Axes]:
@@ -60,8 +65,8 @@ def test_files_are_pictures(run_dir: RunDir, name: str) -> None:
 @pytest.mark.parametrize("name", EXPECTED)
 def test_figures_that_make_no_sense_are_left_out(run_dir: RunDir, name: str) -> None:
     run = RunRecord(run_dir(name))
-    drawn = {key for key, draw in FIGURES.items() if draw(run) is not None}
-    assert drawn == EXPECTED[name]
+    names = {key for key, draw in figures_of(run).items() if draw(run) is not None}
+    assert names == EXPECTED[name]
 
 
 @pytest.mark.parametrize(
@@ -83,19 +88,19 @@ def test_figures_that_make_no_sense_are_left_out(run_dir: RunDir, name: str) -> 
 )
 def test_lines_are_the_metrics(run_dir: RunDir, figure: str, column: str) -> None:
     folder = run_dir("bkw_2d")
-    (curve,) = _curves(_axes(FIGURES[figure](RunRecord(folder))), column)
+    (curve,) = _curves(_axes(drawn(figure, RunRecord(folder))), column)
     np.testing.assert_array_equal(curve, _column(folder, column))
 
 
 def test_dissipation_is_drawn_positive(run_dir: RunDir) -> None:
     folder = run_dir("bkw_2d")
-    (curve,) = _curves(_axes(FIGURES["entropy"](RunRecord(folder))), "dissipation")
+    (curve,) = _curves(_axes(drawn("entropy", RunRecord(folder))), "dissipation")
     np.testing.assert_array_equal(curve[:, 1], -_column(folder, "entropy_dissipation")[:, 1])
 
 
 def test_conservation_draws_sizes_and_skips_exact_zeros(run_dir: RunDir) -> None:
     folder = run_dir("bkw_2d")
-    energy, momentum = _curves(_axes(FIGURES["conservation"](RunRecord(folder))), "drift")
+    energy, momentum = _curves(_axes(drawn("conservation", RunRecord(folder))), "drift")
     # The first row is exactly zero and has no place on a logarithmic axis; the mass never drifts: no curve.
     np.testing.assert_array_equal(energy, _column(folder, "energy_rel_drift")[1:])
     np.testing.assert_array_equal(momentum, _column(folder, "momentum_abs_drift")[1:])
@@ -103,7 +108,7 @@ def test_conservation_draws_sizes_and_skips_exact_zeros(run_dir: RunDir) -> None
 
 def test_exact_covariance_is_the_problems(run_dir: RunDir) -> None:
     run = RunRecord(run_dir("anisotropic_3d"))
-    curves = _curves(_axes(FIGURES["covariance"](run)), "exact")
+    curves = _curves(_axes(drawn("covariance", run)), "exact")
     assert len(curves) == 3
     for a, curve in enumerate(curves):
         for t, value in curve[::40]:
@@ -115,7 +120,7 @@ def test_exact_covariance_is_the_problems(run_dir: RunDir) -> None:
 @pytest.mark.parametrize("name", ["bkw_2d", "anisotropic_10d", "rosenbluth_3d", "truncated_2d"])
 def test_entropy_is_drawn_with_its_least_value(run_dir: RunDir, name: str) -> None:
     run = RunRecord(run_dir(name))
-    (line,) = _curves(_axes(FIGURES["entropy"](run)), "equilibrium")
+    (line,) = _curves(_axes(drawn("entropy", run)), "equilibrium")
     sigma = run.problem.initial.covariance
     assert sigma is not None
     d, T = run.problem.d, float(sigma.trace()) / run.problem.d
@@ -126,7 +131,7 @@ def test_entropy_is_drawn_with_its_least_value(run_dir: RunDir, name: str) -> No
 @pytest.mark.parametrize(("name", "T"), [("anisotropic_coulomb_3d", 1.0), ("truncated_2d", 1.5)])
 def test_covariance_without_exact_evolution_is_drawn_with_its_limit(run_dir: RunDir, name: str, T: float) -> None:
     folder = run_dir(name)
-    axes = _axes(FIGURES["covariance"](RunRecord(folder)))
+    axes = _axes(drawn("covariance", RunRecord(folder)))
     assert not _curves(axes, "exact")
     (line,) = _curves(axes[:1], "equilibrium")
     np.testing.assert_allclose(line[:, 1], T, rtol=1e-12)
@@ -139,7 +144,7 @@ def test_covariance_without_exact_evolution_is_drawn_with_its_limit(run_dir: Run
 
 @pytest.mark.parametrize("name", ["bkw_2d", "anisotropic_3d"])
 def test_known_evolution_takes_the_place_of_its_limit(run_dir: RunDir, name: str) -> None:
-    axes = _axes(FIGURES["covariance"](RunRecord(run_dir(name))))
+    axes = _axes(drawn("covariance", RunRecord(run_dir(name))))
     assert _curves(axes, "exact")
     assert not _curves(axes, "equilibrium")
     assert not _curves(axes, "equilibrium_distance")
@@ -149,7 +154,7 @@ def test_known_evolution_takes_the_place_of_its_limit(run_dir: RunDir, name: str
 def test_density_known_at_the_start_only(run_dir: RunDir, name: str) -> None:
     """Slices at every time, the exact one at the first; the legend says so."""
     run = RunRecord(run_dir(name))
-    figure = FIGURES["density"](run)
+    figure = drawn("density", run)
     axes = _axes(figure)
     assert len(axes) == 8
     for ax in axes[:4]:
@@ -166,18 +171,18 @@ def test_density_known_at_the_start_only(run_dir: RunDir, name: str) -> None:
 def test_score_has_no_line_through_the_hole(run_dir: RunDir) -> None:
     """Inside |v| < 1 there is no density, hence no score; Rosenbluth's jumps at the origin."""
     run = RunRecord(run_dir("truncated_2d"))
-    (curve,) = _curves(_axes(FIGURES["score"](run))[:1], "exact")
-    drawn = np.isfinite(curve[:, 1])
-    assert not drawn[np.abs(curve[:, 0]) < 1].any()
-    np.testing.assert_allclose(curve[drawn, 1], -curve[drawn, 0], atol=1e-12)
-    (curve,) = _curves(_axes(FIGURES["score"](RunRecord(run_dir("rosenbluth_3d"))))[:1], "exact")
+    (curve,) = _curves(_axes(drawn("score", run))[:1], "exact")
+    shown = np.isfinite(curve[:, 1])
+    assert not shown[np.abs(curve[:, 0]) < 1].any()
+    np.testing.assert_allclose(curve[shown, 1], -curve[shown, 0], atol=1e-12)
+    (curve,) = _curves(_axes(drawn("score", RunRecord(run_dir("rosenbluth_3d"))))[:1], "exact")
     below, above = curve[curve[:, 0] < 0, 1], curve[curve[:, 0] > 0, 1]
     assert np.isnan(below[-1]) or np.isnan(above[0])
 
 
 def test_score_without_a_solution_is_drawn_with_that_of_the_maxwellian(run_dir: RunDir) -> None:
     run = RunRecord(run_dir("truncated_2d"))
-    axes = _axes(FIGURES["score"](run))
+    axes = _axes(drawn("score", run))
     assert not _curves(axes[:1], "gaussian")
     (line,) = _curves(axes[1:2], "gaussian")
     np.testing.assert_allclose(line[:, 1], -line[:, 0] / 1.5, rtol=1e-12)
@@ -186,14 +191,14 @@ def test_score_without_a_solution_is_drawn_with_that_of_the_maxwellian(run_dir: 
 @pytest.mark.parametrize(("name", "gid"), [("rosenbluth_3d", "entropy"), ("anisotropic_coulomb_3d", "cov_1_1")])
 def test_overview_shows_what_evolves(run_dir: RunDir, name: str, gid: str) -> None:
     """The covariance of an isotropic problem stands still; its entropy does not."""
-    axes = _axes(FIGURES["overview"](RunRecord(run_dir(name))))
+    axes = _axes(drawn("overview", RunRecord(run_dir(name))))
     assert len(_curves(axes, gid)) == 1
     assert not _curves(axes, {"entropy": "cov_1_1", "cov_1_1": "entropy"}[gid])
 
 
 def test_exact_density_is_the_problems(run_dir: RunDir) -> None:
     run = RunRecord(run_dir("bkw_3d"))
-    axes = _axes(FIGURES["density"](run))[:4]
+    axes = _axes(drawn("density", run))[:4]
     for ax, snapshot in zip(axes, run.snapshots(4), strict=True):
         (curve,) = _curves([ax], "exact")
         v = torch.zeros(len(curve), 3, dtype=torch.float64)
@@ -203,7 +208,7 @@ def test_exact_density_is_the_problems(run_dir: RunDir) -> None:
 
 def test_exact_score_is_the_problems(run_dir: RunDir) -> None:
     run = RunRecord(run_dir("bkw_2d"))
-    axes = _axes(FIGURES["score"](run))[:3]
+    axes = _axes(drawn("score", run))[:3]
     for ax, snapshot in zip(axes, run.snapshots(3), strict=True):
         (curve,) = _curves([ax], "exact")
         x, y = curve[np.isfinite(curve[:, 1])].T
@@ -214,18 +219,18 @@ def test_exact_score_is_the_problems(run_dir: RunDir) -> None:
 
 def test_particles_are_drawn_where_they_are(run_dir: RunDir) -> None:
     run = RunRecord(run_dir("bkw_3d"))
-    axes = _axes(FIGURES["particles"](run))
+    axes = _axes(drawn("particles", run))
     for ax, snapshot in zip(axes, run.snapshots(4), strict=False):
-        drawn = np.asarray(ax.collections[0].get_offsets())
+        shown = np.asarray(ax.collections[0].get_offsets())
         expected = snapshot.v[:, :2].numpy()
-        np.testing.assert_array_equal(drawn[drawn[:, 0].argsort()], expected[expected[:, 0].argsort()])
+        np.testing.assert_array_equal(shown[shown[:, 0].argsort()], expected[expected[:, 0].argsort()])
 
 
 def test_missing_columns_leave_their_panels_out(run_dir: RunDir, without_columns: Callable[..., Path]) -> None:
     run = RunRecord(without_columns(run_dir("bkw_2d"), "rel_", "kl", "entropy", "cov_", "mass"))
-    drawn = {key for key, draw in FIGURES.items() if draw(run) is not None}
-    assert drawn == {"overview", "density", "particles", "score", "conservation"}
-    assert len(_axes(FIGURES["conservation"](run))) == 2
+    names = {key for key, draw in figures_of(run).items() if draw(run) is not None}
+    assert names == {"overview", "density", "particles", "score", "conservation"}
+    assert len(_axes(drawn("conservation", run))) == 2
 
 
 def test_unfinished_run_is_drawn(run_dir: RunDir) -> None:
@@ -235,4 +240,4 @@ def test_unfinished_run_is_drawn(run_dir: RunDir) -> None:
     (folder / "metrics.csv").write_text("".join(lines[:2]) + lines[2][:7])
     run = RunRecord(folder)
     assert all(len(column) == 1 for column in run.metrics.values())
-    assert {key for key, draw in FIGURES.items() if draw(run) is not None} == EXPECTED["anisotropic_10d"]
+    assert {key for key, draw in figures_of(run).items() if draw(run) is not None} == EXPECTED["anisotropic_10d"]

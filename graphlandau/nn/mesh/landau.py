@@ -39,7 +39,7 @@ FLAT = 1e-7
 # must be: 500 pairs tell a width to 2 %.
 SAMPLED = 1024
 CLOSE = 1e-3
-FEWEST_CLOSE = 50
+MIN_CLOSE = 50
 
 
 class FlatBlock(ValueError):
@@ -213,7 +213,7 @@ def _core_widths(x: Tensor, partition: Partition) -> Tensor:
         some = partition.order[first : first + size][:: max(1, size // SAMPLED)]
         distances = torch.nn.functional.pdist(x[some])
         rank = int(CLOSE * distances.numel())
-        if rank >= FEWEST_CLOSE:
+        if rank >= MIN_CLOSE:
             widths[block] = torch.kthvalue(distances, rank).values / unit
     # Where so many particles coincide they tell nothing about widths.
     return torch.where(widths > 0, widths, math.inf)

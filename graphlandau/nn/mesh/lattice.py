@@ -34,7 +34,7 @@ ORDER = 3
 # Cells between the outermost particles and the end of the lattice: a cubic spline needs one.
 MARGIN = 1.5
 # A cubic spline has four nodes in each direction, and a grid four cells.
-FEWEST_NODES = 5
+MIN_NODES = 5
 
 # What a convolution does: transforms of what was spread (b, q, ...) to those of each result (b, ...).
 Multiply = Callable[[Tensor], Iterable[Tensor]]
@@ -94,7 +94,7 @@ class Mesh:
         cells = ((high - low).double() / spacing[:, None]).amax(0)
         if not bool(cells.isfinite().all()):
             raise MeshTooLarge((math.inf,) * x.size(1), math.inf)
-        nodes = [max(math.ceil(float(c)) + math.ceil(2 * MARGIN) + 1, FEWEST_NODES) for c in cells]
+        nodes = [max(math.ceil(float(c)) + math.ceil(2 * MARGIN) + 1, MIN_NODES) for c in cells]
         wide = [n - 1 for n in nodes]
         if reach is not None:
             most = math.ceil(float((reach.double() / spacing).max()))

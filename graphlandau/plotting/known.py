@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from graphlandau.plotting.run_record import RunRecord
 from graphlandau.problems import PhaseDensity, PhaseGaussian, PhaseProduct
+from graphlandau.run.record import RunRecord
 
 __all__ = ["equilibrium_free_energy", "line_density", "plane_density", "relative_entropies", "target"]
 

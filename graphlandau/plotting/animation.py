@@ -12,11 +12,11 @@ from PIL import Image
 
 from graphlandau.base.errors import InvalidArgument
 from graphlandau.base.validation import require_integer
-from graphlandau.plotting.kinetic.histogram import phase_bins
-from graphlandau.plotting.kinetic.phase_snapshot import phase_snapshot
-from graphlandau.plotting.kinetic.phase_space import colour_norm, draw_histogram, draw_scale, draw_time
-from graphlandau.plotting.run_record import RunRecord
+from graphlandau.plotting.histogram import phase_bins
+from graphlandau.plotting.phase_snapshot import phase_snapshot
+from graphlandau.plotting.phase_space import colour_norm, draw_histogram, draw_scale, draw_time
 from graphlandau.plotting.style import NIGHT_MAP, STYLE
+from graphlandau.run.record import RunRecord
 
 __all__ = ["animate_phase_space"]
 

@@ -17,14 +17,14 @@ from matplotlib.figure import Figure
 from matplotlib.image import imread
 from matplotlib.patches import StepPatch
 
-from graphlandau.plotting import KINETIC_FIGURES, RunRecord, plot_run
-from graphlandau.plotting.kinetic import phase_snapshot, phase_snapshots
-from graphlandau.plotting.kinetic.conservation import momentum_error
-from graphlandau.plotting.kinetic.field import fitted_mode
-from graphlandau.plotting.kinetic.histogram import phase_bins
-from graphlandau.plotting.kinetic.known import equilibrium_free_energy, relative_entropies
-from graphlandau.plotting.kinetic.phase_space import LEVELS
-from graphlandau.plotting.kinetic.relaxation import honest_scale
+from graphlandau.plotting import RunRecord, figures_of, plot_run
+from graphlandau.plotting.field import fitted_mode
+from graphlandau.plotting.histogram import phase_bins
+from graphlandau.plotting.known import equilibrium_free_energy, relative_entropies
+from graphlandau.plotting.phase_conservation import momentum_error
+from graphlandau.plotting.phase_snapshot import phase_snapshot, phase_snapshots
+from graphlandau.plotting.phase_space import LEVELS
+from graphlandau.plotting.relaxation import honest_scale
 from graphlandau.plotting.style import headline
 
 ALWAYS = {"overview", "phase_space", "marginals"}
@@ -37,6 +37,11 @@ EXPECTED = {
     "vpfp_1d3v": ALWAYS | {"field", "relaxation", "conservation"},
 }
 RunDir = Callable[[str], Path]
+
+
+def drawn(name: str, run: RunRecord) -> Figure | None:
+    """A figure of a run."""
+    return figures_of(run)[name](run)
 
 
 def _axes(figure: Figure | None) -> list[Axes]:
@@ -79,7 +84,7 @@ def test_files_are_pictures(kinetic_dir: RunDir) -> None:
 @pytest.mark.parametrize("name", EXPECTED)
 def test_figures_that_make_no_sense_are_left_out(kinetic_dir: RunDir, name: str) -> None:
     run = RunRecord(kinetic_dir(name))
-    assert {key for key, draw in KINETIC_FIGURES.items() if draw(run) is not None} == EXPECTED[name]
+    assert {key for key, draw in figures_of(run).items() if draw(run) is not None} == EXPECTED[name]
 
 
 def test_missing_columns_leave_their_figures_out(kinetic_dir: RunDir) -> None:
@@ -87,14 +92,14 @@ def test_missing_columns_leave_their_figures_out(kinetic_dir: RunDir) -> None:
     run = RunRecord(
         _without(kinetic_dir("vfp_gaussian_1d"), "kl", "free", "entropy", "drift_error", "collision", "map", "momentum")
     )
-    assert {key for key, draw in KINETIC_FIGURES.items() if draw(run) is not None} == ALWAYS
+    assert {key for key, draw in figures_of(run).items() if draw(run) is not None} == ALWAYS
     folder = kinetic_dir("landau_damping")
     lines = (folder / "metrics.csv").read_text().splitlines(keepends=True)
     (folder / "metrics.csv").write_text("".join(lines[:2]) + lines[2][:7])
     (folder / "summary.json").unlink()
     run = RunRecord(folder)
-    assert {key for key, draw in KINETIC_FIGURES.items() if draw(run) is not None} == EXPECTED["landau_damping"]
-    assert not _curves(_axes(KINETIC_FIGURES["field"](run)), "fit")
+    assert {key for key, draw in figures_of(run).items() if draw(run) is not None} == EXPECTED["landau_damping"]
+    assert not _curves(_axes(drawn("field", run)), "fit")
 
 
 @pytest.mark.parametrize(
@@ -112,24 +117,24 @@ def test_missing_columns_leave_their_figures_out(kinetic_dir: RunDir) -> None:
 )
 def test_lines_are_the_metrics(kinetic_dir: RunDir, name: str, figure: str, column: str) -> None:
     folder = kinetic_dir(name)
-    (curve,) = _curves(_axes(KINETIC_FIGURES[figure](RunRecord(folder))), column)
+    (curve,) = _curves(_axes(drawn(figure, RunRecord(folder))), column)
     np.testing.assert_array_equal(curve, _column(folder, column))
 
 
 def test_energies_are_drawn_from_their_start(kinetic_dir: RunDir) -> None:
     folder = kinetic_dir("vfp_double_well_1d")
-    axes = _axes(KINETIC_FIGURES["overview"](RunRecord(folder)))
+    axes = _axes(drawn("overview", RunRecord(folder)))
     for name in ("kinetic", "potential", "energy", "free_energy"):
         (curve,) = _curves(axes, name)
         expected = _column(folder, name)
         np.testing.assert_array_equal(curve[:, 1], expected[:, 1] - expected[0, 1])
-    assert not _curves(_axes(KINETIC_FIGURES["overview"](RunRecord(kinetic_dir("two_stream")))), "free_energy")
+    assert not _curves(_axes(drawn("overview", RunRecord(kinetic_dir("two_stream")))), "free_energy")
 
 
 @pytest.mark.parametrize("name", ["landau_damping", "two_stream"])
 def test_theory_has_the_slope_of_the_dispersion_relation(kinetic_dir: RunDir, name: str) -> None:
     run = RunRecord(kinetic_dir(name))
-    axes = _axes(KINETIC_FIGURES["field"](run))
+    axes = _axes(drawn("field", run))
     (theory,), (fitted,) = _curves(axes, "theory"), _curves(axes, "fit")
     rate, fit = run.problem.rate(), fitted_mode(run)
     assert rate is not None
@@ -153,12 +158,12 @@ def test_theory_has_the_slope_of_the_dispersion_relation(kinetic_dir: RunDir, na
 def test_without_a_rate_no_theory_is_drawn(kinetic_dir: RunDir) -> None:
     run = RunRecord(kinetic_dir("vpfp_1d3v"))
     assert run.problem.rate() is None
-    assert not _curves(_axes(KINETIC_FIGURES["field"](run)), "theory")
+    assert not _curves(_axes(drawn("field", run)), "theory")
 
 
 def test_field_closes_around_the_box(kinetic_dir: RunDir) -> None:
     run = RunRecord(kinetic_dir("landau_damping"))
-    curves = _curves(_axes(KINETIC_FIGURES["field"](run)), "field")
+    curves = _curves(_axes(drawn("field", run)), "field")
     for curve, snapshot in zip(curves, phase_snapshots(run, 3), strict=True):
         assert snapshot.field is not None
         np.testing.assert_array_equal(curve[:-1, 1], snapshot.field[:, 0])
@@ -169,7 +174,7 @@ def test_field_closes_around_the_box(kinetic_dir: RunDir) -> None:
 @pytest.mark.parametrize("name", ["landau_damping", "vfp_gaussian_3d", "vfp_double_well_1d"])
 def test_histograms_have_mass_one(kinetic_dir: RunDir, name: str) -> None:
     run = RunRecord(kinetic_dir(name))
-    panels = [ax for ax in _axes(KINETIC_FIGURES["phase_space"](run)) if ax.images]
+    panels = [ax for ax in _axes(drawn("phase_space", run)) if ax.images]
     assert len(panels) == 4
     for ax in panels:
         (image,) = ax.images
@@ -201,7 +206,7 @@ def test_histogram_of_a_box_is_a_ring(kinetic_dir: RunDir) -> None:
 
 def test_contours_are_of_the_exact_density(kinetic_dir: RunDir) -> None:
     run = RunRecord(kinetic_dir("vfp_gaussian_1d"))
-    panels = [ax for ax in _axes(KINETIC_FIGURES["phase_space"](run)) if ax.images]
+    panels = [ax for ax in _axes(drawn("phase_space", run)) if ax.images]
     for ax, snapshot in zip(panels, phase_snapshots(run, 6), strict=True):
         density = run.problem.density(snapshot.t)
         highest = -0.5 * math.log(float(torch.linalg.det(2 * math.pi * density.covariance)))
@@ -217,8 +222,7 @@ def test_contours_are_of_the_exact_density(kinetic_dir: RunDir) -> None:
 def test_contours_wait_for_collisions(kinetic_dir: RunDir) -> None:
     """A tenth of a collision time says nothing of the stationary density, ten of them do."""
     weak, strong = (
-        _axes(KINETIC_FIGURES["phase_space"](RunRecord(kinetic_dir(name))))
-        for name in ("vpfp_1d3v", "vfp_double_well_1d")
+        _axes(drawn("phase_space", RunRecord(kinetic_dir(name)))) for name in ("vpfp_1d3v", "vfp_double_well_1d")
     )
     assert not any(ax.collections for ax in weak if ax.images)
     assert all(ax.collections for ax in strong if ax.images)
@@ -227,7 +231,7 @@ def test_contours_wait_for_collisions(kinetic_dir: RunDir) -> None:
 @pytest.mark.parametrize("name", ["vfp_gaussian_3d", "vfp_double_well_1d", "vpfp_1d3v"])
 def test_marginals_have_mass_one(kinetic_dir: RunDir, name: str) -> None:
     run = RunRecord(kinetic_dir(name))
-    axes = [ax for ax in _axes(KINETIC_FIGURES["marginals"](run)) if ax.has_data()]
+    axes = [ax for ax in _axes(drawn("marginals", run)) if ax.has_data()]
     assert len(axes) == run.problem.d_x + run.problem.d
     for ax in axes:
         outline = next(patch for patch in ax.patches if isinstance(patch, StepPatch) and patch.get_gid() == "particles")
@@ -240,7 +244,7 @@ def test_marginals_have_mass_one(kinetic_dir: RunDir, name: str) -> None:
 
 def test_stationary_density_is_boltzmanns(kinetic_dir: RunDir) -> None:
     run = RunRecord(kinetic_dir("vfp_double_well_1d"))
-    x, v = (_curves([ax], "stationary")[0] for ax in _axes(KINETIC_FIGURES["marginals"](run)))
+    x, v = (_curves([ax], "stationary")[0] for ax in _axes(drawn("marginals", run)))
     phi = x[:, 0] ** 2 / 2 + np.cos(2 * np.pi * x[:, 0])
     # By quadrature, arXiv:2603.23901, Example 2.
     np.testing.assert_allclose(x[:, 1], np.exp(-phi) / 3.173556519139, rtol=1e-9)
@@ -248,9 +252,9 @@ def test_stationary_density_is_boltzmanns(kinetic_dir: RunDir) -> None:
 
 
 def test_exact_solution_takes_precedence(kinetic_dir: RunDir) -> None:
-    axes = _axes(KINETIC_FIGURES["marginals"](RunRecord(kinetic_dir("vfp_gaussian_3d"))))
+    axes = _axes(drawn("marginals", RunRecord(kinetic_dir("vfp_gaussian_3d"))))
     assert len(_curves(axes, "exact")) == 6
-    assert not _curves(_axes(KINETIC_FIGURES["marginals"](RunRecord(kinetic_dir("vfp_double_well_1d")))), "exact")
+    assert not _curves(_axes(drawn("marginals", RunRecord(kinetic_dir("vfp_double_well_1d")))), "exact")
 
 
 @pytest.mark.parametrize("name", ["vfp_gaussian_1d", "vfp_gaussian_3d"])
@@ -265,7 +269,7 @@ def test_exact_distance_is_that_of_normal_densities(kinetic_dir: RunDir, name: s
     expected = float(0.5 * (trace - 2 * d - log_det))
     # Boltzmann's normalisation by quadrature is good to 1e-13.
     assert relative_entropies(run, [t]) == [pytest.approx(expected, rel=1e-10)]
-    (curve,) = _curves(_axes(KINETIC_FIGURES["relaxation"](run))[:1], "exact")
+    (curve,) = _curves(_axes(drawn("relaxation", run))[:1], "exact")
     np.testing.assert_array_equal(curve[:, 1], relative_entropies(run, curve[:, 0].tolist()))
 
 
@@ -276,13 +280,13 @@ def test_free_energy_of_equilibrium_is_the_partition_function(kinetic_dir: RunDi
     run = RunRecord(kinetic_dir("vpfp_1d3v"))
     expected = -run.problem.mass * 1.5 * math.log(2 * math.pi)
     assert equilibrium_free_energy(run) == pytest.approx(expected, rel=1e-12)
-    (level,) = _curves(_axes(KINETIC_FIGURES["relaxation"](run)), "equilibrium")
+    (level,) = _curves(_axes(drawn("relaxation", run)), "equilibrium")
     np.testing.assert_allclose(level[:, 1], expected, rtol=1e-12)
 
 
 def test_steps_in_which_the_free_energy_grew_are_marked(kinetic_dir: RunDir) -> None:
     folder = kinetic_dir("vfp_double_well_1d")
-    axes = _axes(KINETIC_FIGURES["relaxation"](RunRecord(folder)))
+    axes = _axes(drawn("relaxation", RunRecord(folder)))
     changes = _column(folder, "collision_free_energy_change")
     (grown,), (sizes,) = _curves(axes, "grown"), _curves(axes, "collision_free_energy_change")
     np.testing.assert_array_equal(grown, changes[[7]])
@@ -305,7 +309,7 @@ def test_scale_hides_no_value(low: float, high: float, noise: float, scale: str)
 
 def test_kl_is_drawn_with_two_standard_errors(kinetic_dir: RunDir) -> None:
     folder = kinetic_dir("vfp_double_well_1d")
-    ax = _axes(KINETIC_FIGURES["relaxation"](RunRecord(folder)))[0]
+    ax = _axes(drawn("relaxation", RunRecord(folder)))[0]
     kl, error = _column(folder, "kl"), _column(folder, "kl_stderr")
     (band,) = ax.collections
     vertices = band.get_paths()[0].vertices

@@ -6,9 +6,9 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from graphlandau.plotting.kinetic.known import equilibrium_free_energy, relative_entropies
-from graphlandau.plotting.run_record import RunRecord
+from graphlandau.plotting.known import equilibrium_free_energy, relative_entropies
 from graphlandau.plotting.style import EXACT, PALETTE, REFERENCE, headline, legend, time_axis, widen_decades
+from graphlandau.run.record import RunRecord
 
 __all__ = [
     "DRIFT_ERROR",

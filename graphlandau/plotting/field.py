@@ -9,8 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from graphlandau.diagnostics import ModeGrowth, mode_growth
-from graphlandau.plotting.kinetic.phase_snapshot import phase_snapshots
-from graphlandau.plotting.run_record import RunRecord
+from graphlandau.plotting.phase_snapshot import phase_snapshots
 from graphlandau.plotting.style import (
     EXACT,
     PALETTE,
@@ -21,6 +20,7 @@ from graphlandau.plotting.style import (
     time_colours,
     widen_decades,
 )
+from graphlandau.run.record import RunRecord
 
 __all__ = ["draw_mode", "draw_profile", "draw_square", "figure", "fitted_mode"]
 

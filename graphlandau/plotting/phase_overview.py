@@ -8,12 +8,12 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from graphlandau.plotting.kinetic import field, marginals, relaxation
-from graphlandau.plotting.kinetic.histogram import phase_bins
-from graphlandau.plotting.kinetic.phase_snapshot import phase_snapshot
-from graphlandau.plotting.kinetic.phase_space import contour_meaning, draw_histograms, draw_scale
-from graphlandau.plotting.run_record import RunRecord
+from graphlandau.plotting import field, marginals, relaxation
+from graphlandau.plotting.histogram import phase_bins
+from graphlandau.plotting.phase_snapshot import phase_snapshot
+from graphlandau.plotting.phase_space import contour_meaning, draw_histograms, draw_scale
 from graphlandau.plotting.style import PALETTE, headline, legend, time_axis
+from graphlandau.run.record import RunRecord
 
 __all__ = ["draw_energies", "figure"]
 

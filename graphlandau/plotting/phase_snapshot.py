@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from graphlandau.plotting.run_record import RunRecord
+from graphlandau.run.record import RunRecord
 
 __all__ = ["PhaseSnapshot", "phase_snapshot", "phase_snapshots"]
 

@@ -13,11 +13,11 @@ from matplotlib.image import AxesImage
 from matplotlib.lines import Line2D
 from matplotlib.text import Text
 
-from graphlandau.plotting.kinetic.histogram import Bins, phase_bins
-from graphlandau.plotting.kinetic.known import plane_density, target
-from graphlandau.plotting.kinetic.phase_snapshot import PhaseSnapshot, phase_snapshot
-from graphlandau.plotting.run_record import RunRecord
+from graphlandau.plotting.histogram import Bins, phase_bins
+from graphlandau.plotting.known import plane_density, target
+from graphlandau.plotting.phase_snapshot import PhaseSnapshot, phase_snapshot
 from graphlandau.plotting.style import NIGHT, NIGHT_MAP, headline
+from graphlandau.run.record import RunRecord
 
 __all__ = ["LEVELS", "axis_names", "colour_norm", "contour_meaning", "draw_histograms", "draw_scale", "figure"]
 

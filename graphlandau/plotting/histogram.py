@@ -9,8 +9,8 @@ import numpy as np
 from scipy.ndimage import convolve1d
 from torch import Tensor
 
-from graphlandau.plotting.kinetic.phase_snapshot import PhaseSnapshot, phase_snapshot
-from graphlandau.plotting.run_record import RunRecord
+from graphlandau.plotting.phase_snapshot import PhaseSnapshot, phase_snapshot
+from graphlandau.run.record import RunRecord
 
 __all__ = ["Bins", "line_bins", "line_histogram", "phase_bins"]
 

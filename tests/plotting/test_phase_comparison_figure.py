@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 
 from graphlandau.plotting import RunRecord
 from graphlandau.plotting.comparison import KINETIC_PANELS, figure, panels_of
-from graphlandau.plotting.kinetic.known import relative_entropies
+from graphlandau.plotting.known import relative_entropies
 
 RunDir = Callable[[str], Path]
 

@@ -9,11 +9,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from graphlandau.plotting.kinetic.histogram import line_bins, line_histogram
-from graphlandau.plotting.kinetic.known import line_density
-from graphlandau.plotting.kinetic.phase_snapshot import PhaseSnapshot, phase_snapshot
-from graphlandau.plotting.run_record import RunRecord
+from graphlandau.plotting.histogram import line_bins, line_histogram
+from graphlandau.plotting.known import line_density
+from graphlandau.plotting.phase_snapshot import PhaseSnapshot, phase_snapshot
 from graphlandau.plotting.style import EXACT, PALETTE, REFERENCE, headline, legend_below
+from graphlandau.run.record import RunRecord
 
 __all__ = ["draw_marginal", "figure"]
 

@@ -7,8 +7,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from graphlandau.plotting.conservation import draw_drift
-from graphlandau.plotting.run_record import RunRecord
 from graphlandau.plotting.style import PALETTE, headline, legend
+from graphlandau.run.record import RunRecord
 
 __all__ = ["draw_energy", "draw_momentum", "figure"]
 

@@ -1,4 +1,4 @@
-"""What a run folder holds, read for drawing: the problem, the metrics, the snapshots."""
+"""What a run folder holds: configuration, problem, metrics, snapshots, summary; the one reader of it."""
 
 from __future__ import annotations
 
@@ -90,6 +90,11 @@ class RunRecord:
         return dict(zip(rows[0], columns, strict=True))
 
     @property
+    def has_positions(self) -> bool:
+        """Whether the particles have positions."""
+        return isinstance(self.problem, KineticProblem)
+
+    @property
     def time_span(self) -> tuple[float, float]:
         """Times of the first and last row of the metrics."""
         t = self.metrics["t"]
@@ -168,8 +173,7 @@ class RunRecord:
         with self._open() as file:
             named[0] = named[0] or str(file.attrs.get("problem", type(self.problem).__name__))
             n, d = file[self._groups[0]]["v"].shape
-        kinetic = isinstance(self.problem, KineticProblem)
-        dimensions = f"{self.problem.d_x}D{d}V" if kinetic else f"$d = {d}$"
+        dimensions = f"{self.problem.d_x}D{d}V" if self.has_positions else f"$d = {d}$"
         return " · ".join([str(name) for name in named if name] + [f"{n:,} particles", dimensions])
 
 
