@@ -232,7 +232,7 @@ def test_float32_stays_close_near_equilibrium():
 
 
 @pytest.mark.skipif(not keops_available()[0], reason=keops_available()[1])
-@pytest.mark.parametrize("batch", [None, BATCH])
+@pytest.mark.parametrize("batch", [None, pytest.param(BATCH, marks=pytest.mark.slow)])
 def test_keops_agrees(batch):
     v, u, jacobian, weight = field(9, 3)
     u.requires_grad_()

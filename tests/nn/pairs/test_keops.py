@@ -58,6 +58,7 @@ def test_partials(batch):
         assert torch.allclose(actual, expected, rtol=1e-10, atol=1e-12)
 
 
+@pytest.mark.slow
 def test_blob_in_blocks():
     v, _, weight = particles(12, 2)
     keops, dense = (BlobScore(0.6, backend=b) for b in ("keops", "dense"))

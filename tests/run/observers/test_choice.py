@@ -79,7 +79,7 @@ REFUSED_AT_THE_START = {
     "--problem vpfp_1d3v --method velocity_matching": "(got 1 of position, 3 of velocity)",
     "--problem vfp_periodic_1d --method langevin --method.cells 8": "'cells' must not be given for vfp_periodic_1d",
     "--problem vfp_gaussian_1d --method kinetic_jko --certificate true": "'certificate' must be false",
-    "--problem vfp_double_well_3d --method kinetic_jko --control my_controls.Flat": "(Flat returned (8, 1) float32",
+    "--problem vfp_double_well_3d --method kinetic_jko --control my_controls.Flat": "a Flat that returned (8, 1)",
     "--problem vfp_gaussian_1d --method langevin --problem.epsilon 30": "'dt' must be below 2 / epsilon = 0.0666667",
     "--problem vpfp_1d1v --method kinetic_sbtm --problem.epsilon 1000": "with this field a dt below 0.00",
 }
