@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import TypeVar
 
 import torch
 from torch import Tensor
@@ -17,10 +18,14 @@ __all__ = [
     "require_integer",
     "require_number",
     "require_one_of",
+    "require_options",
     "require_positive",
     "require_velocities",
     "require_weight",
 ]
+
+
+OptionsT = TypeVar("OptionsT")
 
 
 def require_positive(name: str, value: float) -> float:
@@ -36,6 +41,13 @@ def require_one_of(name: str, value: str, allowed: tuple[str, ...]) -> str:
     """Return ``value``; raise ``ValueError`` naming the choices unless it is one of ``allowed``."""
     if value not in allowed:
         raise InvalidArgument(name, f"must be one of {', '.join(allowed)}", repr(value))
+    return value
+
+
+def require_options(name: str, value: OptionsT, kind: type[OptionsT]) -> OptionsT:
+    """Return ``value``; raise ``InvalidArgument`` unless it is a group of options of the class ``kind``."""
+    if not isinstance(value, kind):
+        raise InvalidArgument(name, f"must be options of the class {kind.__name__}", repr(value))
     return value
 
 

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch_geometric.data import Data
 
 from graphlandau.base.errors import InvalidArgument, NotInvertible
+from graphlandau.base.validation import require_options
 from graphlandau.fields import potential_energy
 from graphlandau.integrators.inner_flow import segment_to_singular
 from graphlandau.methods.kinetic_transport import Forced, KineticTransport
@@ -76,7 +77,7 @@ class ControlledTransport(KineticTransport):
         seed: int = 0,
     ) -> None:
         super().__init__(push, seed)
-        self.fit = ControlFit(control, training)
+        self.fit = ControlFit(control, require_options("training", training, ControlTraining))
         self.log_det = training.log_det
         # Of the step that led to the state: what the metrics show beside it.
         self.change = {"collision_free_energy_change": 0.0, "map_energy_change": 0.0}

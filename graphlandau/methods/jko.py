@@ -11,7 +11,7 @@ from torch_geometric.data import Data
 
 from graphlandau.base.errors import InvalidArgument, NotInvertible
 from graphlandau.base.state import particle_state
-from graphlandau.base.validation import require_positive
+from graphlandau.base.validation import require_options, require_positive
 from graphlandau.diagnostics import average
 from graphlandau.integrators.inner_flow import Flow, InnerFlow, segment_to_singular
 from graphlandau.integrators.named import explicit_integrator
@@ -92,11 +92,12 @@ class JKO(LearnedTransport):
         collisions: Collisions = Collisions(),
         seed: int = 0,
     ) -> None:
-        if collisions.graph is not None:
+        require_options("step", step, InnerStep)
+        if require_options("collisions", collisions, Collisions).graph is not None:
             where = "none for jko, whose steps are minimised over all pairs or random batches"
             raise InvalidArgument("graph", f"must be {where}", repr(collisions.graph))
         super().__init__(score, fit, Step(log_det=step.log_det), collisions, seed)
-        self.fit, self.inner = fit, step
+        self.fit, self.inner = require_options("fit", fit, EpochFit), step
 
     @property
     def explicit(self) -> bool:

@@ -10,7 +10,7 @@ from torch_geometric.data import Data
 
 from graphlandau import objectives
 from graphlandau.base.errors import InvalidArgument
-from graphlandau.base.validation import require_one_of, require_positive
+from graphlandau.base.validation import require_one_of, require_options, require_positive
 from graphlandau.diagnostics import covariance
 from graphlandau.methods.learned import LearnedTransport, particles_of
 from graphlandau.methods.options import Collisions, Step
@@ -69,7 +69,7 @@ class SBTM(LearnedTransport):
         seed: int = 0,
     ) -> None:
         super().__init__(score, fit, step, collisions, seed)
-        self.fit = fit
+        self.fit = require_options("fit", fit, Fit)
         self.objective = require_one_of("objective", objective, OBJECTIVES)
         self.alpha = require_positive("alpha", alpha)
         self.probes = require_one_of("probes", probes, ("rademacher", "gaussian"))

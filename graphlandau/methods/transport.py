@@ -12,6 +12,7 @@ from torch_geometric.data import Data
 
 from graphlandau.base.errors import InvalidArgument
 from graphlandau.base.state import particle_state
+from graphlandau.base.validation import require_options
 from graphlandau.base.vectors import matvec
 from graphlandau.integrators.integrator import Integrator, Moved
 from graphlandau.integrators.named import integrator_of
@@ -46,7 +47,9 @@ class LandauTransport(Method[Problem, Scored]):
         collisions: Collisions = Collisions(),
         seed: int = 0,
     ) -> None:
-        self.step, self.collisions, self.seed = step, collisions, seed
+        self.step = require_options("step", step, Step)
+        self.collisions = require_options("collisions", collisions, Collisions)
+        self.seed = seed
         self.log_det = step.log_det
         self.generator = torch.Generator().manual_seed(seed)
         self._drift: LandauDrift | None = None
