@@ -25,6 +25,14 @@ elif "OMP_NUM_THREADS" not in os.environ:
 hypothesis.settings.register_profile("default", derandomize=True)
 hypothesis.settings.load_profile("default")
 
+# KeOps compiles each formula once: unoptimised in two thirds of the time, for the few particles of a test.
+try:
+    from keopscore.config import config as keops_config
+
+    keops_config.cpp_flags += " -O0 -fno-lto"
+except ImportError:
+    pass
+
 
 def pytest_configure(config: pytest.Config) -> None:
     """Register the marker that this file implements."""

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from graphlandau.base.errors import InvalidArgument
 
-__all__ = ["Components", "dimension", "dot", "identity", "join", "matvec", "outer", "precision"]
+__all__ = ["Components", "dimension", "dot", "identity", "join", "matvec", "of_message", "outer", "precision"]
 
 
 @dataclass(frozen=True)
@@ -92,15 +92,19 @@ class Components:
 
     @classmethod
     def __torch_function__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        """``torch.exp(x)`` is ``x.exp()``, for the functions that are methods here."""
-        name, first = getattr(func, "__name__", ""), args[0]
-        if isinstance(first, Components) and name in (*ELEMENTWISE, "sum", "norm"):
-            return getattr(first, name)(*args[1:], **(kwargs or {}))
-        return NotImplemented
+        return of_message(cls, func, args, kwargs)
 
 
 # Functions of one number that tensors, components and KeOps symbols have alike.
 ELEMENTWISE = ("abs", "cos", "exp", "log", "relu", "rsqrt", "sign", "sin", "sqrt", "square", "tanh", "sigmoid")
+
+
+def of_message(carrier: type, func: Any, args: Any, kwargs: Any) -> Any:
+    """``torch.exp(x)`` is ``x.exp()`` for another carrier than tensors: the body of its ``__torch_function__``."""
+    name = getattr(func, "__name__", "")
+    if isinstance(args[0], carrier) and name in (*ELEMENTWISE, "sum", "norm"):
+        return getattr(args[0], name)(*args[1:], **(kwargs or {}))
+    return NotImplemented
 
 
 def _each(name: str) -> Callable[[Components], Components]:

@@ -424,7 +424,7 @@ def trajectory_errors(iterations):
     50 steps of 0.1 are exact to far more digits than are compared.
     """
     problem = BKW(2)
-    recipe = Recipe(iterations, training_particles=250, learning_rate=5e-3, save_every=100)
+    recipe = Recipe(iterations=iterations, training_particles=250, learning_rate=5e-3, save_every=100)
     trained = training(recipe, problem=problem, t_end=5.0, width=32).run()
     v0 = problem.sample(2000, generator=torch.Generator().manual_seed(99))
     exact = integrated(problem, v0, 5.0, 50)

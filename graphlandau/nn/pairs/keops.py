@@ -11,6 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from graphlandau.base import distributed
+from graphlandau.base.vectors import of_message
 from graphlandau.graphs.partition import Partition
 from graphlandau.nn.pairs.tiles import PairFormula
 
@@ -66,11 +67,46 @@ def keops_pair_sum(
 
 def _symbols(formula: PairFormula, receivers: Sequence[Tensor], senders: Sequence[Tensor]) -> Any:
     """The terms of all pairs, not yet evaluated."""
+    symbol = _symbol_type()
+    x = [symbol(a.contiguous()[:, None, :]) for a in receivers]
+    y = [symbol(a.contiguous()[None, :, :]) for a in senders]
+    return formula(x, y)
+
+
+@functools.cache
+def _symbol_type() -> type:
+    """KeOps symbols that take the functions of a message as tensors do, also those that KeOps itself lacks."""
     from pykeops.torch import LazyTensor
 
-    x = [LazyTensor(a.contiguous()[:, None, :]) for a in receivers]
-    y = [LazyTensor(a.contiguous()[None, :, :]) for a in senders]
-    return formula(x, y)
+    class Symbols(LazyTensor):
+        def lt_constructor(self, x: Any = None, axis: Any = None, is_complex: bool = False) -> Any:
+            return Symbols(x, axis, is_complex)
+
+        @classmethod
+        def __torch_function__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            return of_message(cls, func, args, kwargs)
+
+        def sum(self, dim: int = -1, keepdim: bool = True, **options: Any) -> Any:
+            return super().sum(dim=dim, **options)
+
+        def norm(self, p: float = 2, dim: int = -1, keepdim: bool = True) -> Any:
+            return super().norm(dim)
+
+        def __pow__(self, exponent: float) -> Any:
+            # KeOps takes a general power in single precision.
+            if float(exponent).is_integer():
+                return super().__pow__(int(exponent))
+            if abs(exponent) == 0.5:
+                return super().__pow__(exponent)
+            return (self.log() * float(exponent)).exp()
+
+        def sigmoid(self) -> Any:
+            return 1 / ((self * -1.0).exp() + 1)
+
+        def tanh(self) -> Any:
+            return 2 / ((self * -2.0).exp() + 1) - 1
+
+    return Symbols
 
 
 def _in_blocks(
