@@ -10,6 +10,7 @@ from pathlib import Path
 
 import graphlandau
 from graphlandau.base.errors import InvalidArgument
+from graphlandau.cli.streams import forgiving_streams
 from graphlandau.cli.words import USAGE, fail, messages_on_stderr, several
 
 __all__ = ["main"]
@@ -26,11 +27,17 @@ def _run(argv: list[str]) -> int:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; return 0, 1 if a run failed, 2 for bad input, 130 if interrupted.
 
+    Whether what it prints arrives does not matter.
+
     Example:
         >>> main(["lisst"])
         2
     """
-    argv = list(sys.argv[1:] if argv is None else argv)
+    with forgiving_streams():
+        return _main(list(sys.argv[1:] if argv is None else argv))
+
+
+def _main(argv: list[str]) -> int:
     if not argv or argv[0] in ("-h", "--help"):
         print(USAGE)
         return 0

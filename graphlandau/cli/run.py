@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import warnings
 from collections.abc import Mapping
 from itertools import count
 from pathlib import Path
@@ -196,13 +197,17 @@ def _beside(summary: Mapping[str, Any], key: str) -> str:
 
 
 def _draw(folder: Path) -> int:
-    from graphlandau.plotting import plot_run
-
+    """Draw the figures; the run is complete, with figures or without."""
+    again = f"the run is complete, try: graphlandau plot {folder}"
     try:
+        from graphlandau.plotting import plot_run
+
         pictures = plot_run(folder)
-    except Exception as error:  # the numbers are safe: a figure that fails must not look like a failed run
-        reason = f"{type(error).__name__}: {error}"
-        return fail(f"no figures ({reason}); the run is complete, try: graphlandau plot {folder}", 1)
+    except KeyboardInterrupt:
+        return fail(f"interrupted while the figures were drawn; {again}", 130)
+    except Exception as error:
+        warnings.warn(f"no figures ({_first_line(error)}); {again}", stacklevel=2)
+        return 0
     for picture in pictures:
         print(f"  {'picture':<28}{picture}")
     return 0

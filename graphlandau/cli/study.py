@@ -13,14 +13,13 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import matplotlib
 import numpy as np
 from matplotlib import figure as mpl
 
 from graphlandau.base.tables import write_csv
 from graphlandau.cli.sweep import run_sweep
 from graphlandau.plotting import RunRecord, Snapshot
-from graphlandau.plotting.style import STYLE, save
+from graphlandau.plotting.style import save, styled
 
 __all__ = [
     "Figure",
@@ -194,7 +193,7 @@ def publish(
     """Write ``name.csv`` and ``name.png`` to the folder of results."""
     options.out.mkdir(parents=True, exist_ok=True)
     write_csv(options.out / f"{name}.csv", [dict(row) for row in rows])
-    with matplotlib.rc_context(STYLE):
+    with styled():
         picture = draw()
     print(save(picture, options.out / f"{name}.png"))
 

@@ -148,7 +148,7 @@ def run_sweep(
         raise InvalidArgument("out", "must be a writable folder", f"{out}: {error.strerror}") from error
     with closing(_processes(waiting, jobs)) as finished:
         for count, (run, error, seconds) in enumerate(finished, start=1):
-            run.error = error
+            run.error = "" if run.summary else error
             _write_table(planned, Path(out))
             log.info("[%d of %d] %s", count, len(waiting), _outcome(run, seconds))
     return [

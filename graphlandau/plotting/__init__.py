@@ -1,5 +1,8 @@
 """Figures of a run, drawn from its folder alone."""
 
+from graphlandau.plotting import agg as agg
+
+# isort: split
 from graphlandau.plotting.animation import animate_phase_space
 from graphlandau.plotting.figures import FIGURES, RunFigure, figures_of, plot_run
 from graphlandau.run.record import RunRecord, Snapshot

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import matplotlib
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
@@ -15,7 +14,7 @@ from graphlandau.base.validation import require_integer
 from graphlandau.plotting.histogram import phase_bins
 from graphlandau.plotting.phase_snapshot import phase_snapshot
 from graphlandau.plotting.phase_space import colour_norm, draw_histogram, draw_scale, draw_time
-from graphlandau.plotting.style import NIGHT_MAP, STYLE
+from graphlandau.plotting.style import NIGHT_MAP, styled
 from graphlandau.run.record import RunRecord
 
 __all__ = ["animate_phase_space"]
@@ -41,7 +40,7 @@ def animate_phase_space(run: RunRecord, path: Path, *, frames_per_second: int = 
         raise InvalidArgument("frames_per_second", f"must be at most {_FASTEST}", frames_per_second)
     if Path(path).suffix != ".gif":
         raise InvalidArgument("path", "must end in .gif", path)
-    with matplotlib.rc_context(STYLE):
+    with styled():
         frames = _frames(run)
     palette = Image.new("P", (1, 1))
     colours = NIGHT_MAP(np.linspace(0, 1, _COLOURS))[:, :3]

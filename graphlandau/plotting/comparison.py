@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -16,7 +15,7 @@ from graphlandau.base.errors import InvalidArgument
 from graphlandau.plotting.covariance import exact_covariance
 from graphlandau.plotting.entropy import exact_dissipation, exact_entropy
 from graphlandau.plotting.relaxation import DRIFT_ERROR, exact_free_energy, exact_kl, honest_scale
-from graphlandau.plotting.style import EXACT, PALETTE, STYLE, time_axis, widen_decades
+from graphlandau.plotting.style import EXACT, PALETTE, styled, time_axis, widen_decades
 from graphlandau.problems import KineticProblem
 from graphlandau.run.record import RunRecord
 
@@ -149,7 +148,7 @@ def _style(k: int) -> dict[str, Any]:
     return {"color": PALETTE[k % len(PALETTE)], "linestyle": _LINES[k // len(PALETTE)]}
 
 
-@matplotlib.rc_context(STYLE)
+@styled()
 def figure(runs: Mapping[str, RunRecord], title: str) -> Figure:
     """Draw a panel for each metric that one of the runs has, a line for each run, exact curves dashed.
 

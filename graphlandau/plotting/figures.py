@@ -6,7 +6,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-import matplotlib
 from matplotlib.figure import Figure
 
 from graphlandau.plotting import (
@@ -25,7 +24,7 @@ from graphlandau.plotting import (
     relaxation,
     score,
 )
-from graphlandau.plotting.style import STYLE, save
+from graphlandau.plotting.style import save, styled
 from graphlandau.run.record import RunRecord
 
 __all__ = ["FIGURES", "RunFigure", "figures_of", "plot_run"]
@@ -92,7 +91,7 @@ def plot_run(run_dir: Path) -> list[Path]:
     folder.mkdir(exist_ok=True)
     files = []
     for name, draw in figures_of(run).items():
-        with matplotlib.rc_context(STYLE):
+        with styled():
             figure = draw(run)
         if figure is not None:
             files.append(save(figure, folder / f"{name}.png"))

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import matplotlib
+import matplotlib.style
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -28,6 +29,7 @@ __all__ = [
     "legend",
     "legend_below",
     "save",
+    "styled",
     "time_axis",
     "time_colours",
     "velocity_axis",
@@ -76,6 +78,19 @@ STYLE: Any = {
     "legend.frameon": False,
     "legend.handlelength": 2.2,
 }
+
+
+@contextmanager
+def styled() -> Iterator[None]:
+    """Draw in the style of this package, free of what a ``matplotlibrc`` sets (``text.usetex`` needs LaTeX).
+
+    Example:
+        >>> with matplotlib.rc_context({"text.usetex": True}), styled():
+        ...     matplotlib.rcParams["text.usetex"]
+        False
+    """
+    with matplotlib.style.context(STYLE, after_reset=True):
+        yield
 
 
 def case_lines(cases: Iterable[str], widths: Sequence[float]) -> dict[str, dict[str, Any]]:
@@ -143,6 +158,6 @@ def headline(fig: Figure, text: str, size: float = 13.0) -> None:
 def save(figure: Figure, path: Path) -> Path:
     """Write ``figure`` to ``path`` as PNG at 150 dpi, without pyplot or a display."""
     FigureCanvasAgg(figure)
-    with matplotlib.rc_context(STYLE):
+    with styled():
         figure.savefig(path, dpi=DPI)
     return path

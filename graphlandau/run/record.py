@@ -56,14 +56,14 @@ class RunRecord:
     @cached_property
     def config(self) -> dict[str, Any]:
         """The resolved configuration of the run."""
-        return yaml.safe_load((self.path / "config.yaml").read_text())
+        return yaml.safe_load((self.path / "config.yaml").read_text(encoding="utf-8"))
 
     @cached_property
     def summary(self) -> dict[str, Any]:
         """``summary.json``; empty for a run that has not finished."""
         file = self.path / "summary.json"
         try:
-            return json.loads(file.read_text()) if file.is_file() else {}
+            return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
         except ValueError as error:
             raise ValueError(f"'run_dir' must hold a readable summary.json ({file}: {error})") from error
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import math
-import sys
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -13,10 +12,10 @@ from typing import Any, NoReturn
 
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from graphlandau.base import distributed
 from graphlandau.base.errors import InvalidArgument, NonFinite
+from graphlandau.base.progress import progress_bar
 from graphlandau.base.tables import write_csv
 from graphlandau.base.validation import require_integer, require_number, require_one_of, require_positive
 from graphlandau.nn.conv import LandauDrift
@@ -164,15 +163,8 @@ class Training:
         if self.iteration:
             log.info("training continues from iteration %d of %d", self.iteration, recipe.iterations)
         clock, before, since = time.perf_counter(), self.seconds, 0
-        bar = tqdm(
-            total=recipe.iterations,
-            initial=self.iteration,
-            file=sys.stderr,
-            unit="it",
-            disable=True if distributed.rank() else None,
-        )
         self._keep()
-        with bar:
+        with progress_bar(recipe.iterations, self.iteration) as bar:
             while self.iteration < recipe.iterations:
                 sums += self._step()
                 since += 1

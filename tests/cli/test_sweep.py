@@ -21,6 +21,7 @@ import torch
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
+from graphlandau import plotting
 from graphlandau.cli import main as cli
 from graphlandau.cli import sweep
 from graphlandau.cli.arguments import read_arguments, read_cases, read_values, to_arguments
@@ -292,6 +293,22 @@ def test_an_interrupted_run_is_continued(call: Call, monkeypatch: pytest.MonkeyP
     assert InProcess.started[0] == ["run", "--resume", "s/particles=60"]
     call(f"run {BASE} --method blob --particles 60 --out single")
     assert torch.equal(particles("single"), particles("s/particles=60"))
+
+
+def test_a_run_without_figures_is_done(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whether by an error of the figures, or by a kill in the middle of them."""
+    monkeypatch.setattr(plotting, "plot_run", lambda _: 1 / 0)
+    line = SWEEP.replace("--figures false", "--figures true")
+    assert call(line)[0] == 0
+    assert [row["status"] for row in table().values()] == ["done"] * 2
+    started = InProcess.start
+
+    def killed(self, arguments):
+        started(self, arguments)
+        self.status = -9
+
+    monkeypatch.setattr(InProcess, "start", killed)
+    assert call(f"{line} --seed 3".replace("--out s", "--out t"))[0] == 0
 
 
 def test_commands_are_the_runs_that_are_left(call: Call, here: Path) -> None:

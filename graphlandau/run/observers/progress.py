@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import sys
 from typing import ClassVar
 
 from tqdm import tqdm
 
-from graphlandau.base import distributed
+from graphlandau.base.progress import progress_bar
 from graphlandau.run.observers.observer import Observer, Run
 
 __all__ = ["Progress"]
@@ -27,10 +26,7 @@ class Progress(Observer):
 
     def begin(self, run: Run) -> None:
         """Open the bar at the step of the run."""
-        hidden = True if distributed.rank() else None
-        self.bar = tqdm(
-            total=run.steps, initial=run.step, file=sys.stderr, unit="step", disable=hidden, dynamic_ncols=True
-        )
+        self.bar = progress_bar(run.steps, run.step, "step")
 
     def after_evaluate(self, run: Run) -> None:
         """Move the bar; show the first error that is known."""
