@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -73,6 +74,20 @@ class Partition:
         if self.count == 1:
             return x.expand(self.block.numel(), *x.shape[1:])
         return x[self.block]
+
+    def scale(self, x: Float[Tensor, "N d"]) -> Float[Tensor, "N 1"]:
+        r"""A power of two near the spread of each block, in float64: a unit in which its particles are of order 1.
+
+        :math:`2^k` with :math:`\sigma / 2^k \in [2^{-1/2}, 2^{1/2})` for
+        :math:`\sigma^2 = \langle |x - \langle x \rangle|^2 \rangle / d`, and 1 where all particles coincide. To divide
+        by it loses no digit. A constant to every derivative.
+        """
+        y = x.detach().double()
+        size = self.size.double()[:, None]
+        y = y - self.spread(self.total(y) / size)
+        spread = (self.total(y.square().mean(1, keepdim=True)) / size).sqrt()
+        doubled = torch.where(spread > 0, spread, 1.0) * math.sqrt(2)
+        return self.spread(doubled / torch.frexp(doubled).mantissa / 2)
 
     def normalised(self, weight: Float[Tensor, " N"] | None, like: Tensor) -> Float[Tensor, " N"]:
         """Weights with sum 1 in each block (uniform if ``None``).

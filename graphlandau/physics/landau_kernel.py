@@ -33,10 +33,12 @@ class LandauKernel:
     Args:
         gamma: Exponent in [-4, 1]; 0 is Maxwell molecules, -3 is Coulomb (in every dimension).
         strength: The constant :math:`C > 0`.
-        eps: Softening length. ``None`` takes 1e-10 in float64 and 1e-5 in float32, large enough that value, first
-            and second derivatives stay finite for coincident particles over the whole range of ``gamma``. Just
-            outside the softened ball second derivatives are of the order :math:`\varepsilon^{\gamma - 4}`, which in
-            float32 is finite for :math:`\gamma \ge -3.6`. Not used for ``gamma = 0``.
+        eps: Softening length, in the units of ``z``. ``None`` takes 1e-10 in float64 and 1e-5 in float32, large enough
+            that value, first and second derivatives stay finite for coincident particles over the whole range of
+            ``gamma``. Just outside the softened ball second derivatives are of the order
+            :math:`\varepsilon^{\gamma - 4}`, which in float32 is finite for :math:`\gamma \ge -3.6`. The layers of
+            :mod:`graphlandau.nn` evaluate their own messages in units in which the particles are of order 1, so that
+            ``None`` means a share of their spread there. Not used for ``gamma = 0``.
 
     Raises:
         ValueError: If ``gamma`` is outside [-4, 1], or ``strength`` or ``eps`` is not positive.

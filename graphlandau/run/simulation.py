@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -136,9 +137,11 @@ class Simulation(Generic[ProblemT, FrameT]):
 
     @property
     def t(self) -> float:
-        """Time of the current step; computed from the step, so that it does not drift."""
+        """Time of the current step; computed from the step, so that it does not drift, and rounded to print well."""
         t_start = self.problem.t_start
-        return round(t_start + self.step * self.dt, 12) if self.step else t_start
+        # 12 digits of the length of the run, whose unit may be any.
+        decimals = 12 - min(0, math.floor(math.log10(self.t_end - t_start)))
+        return round(t_start + self.step * self.dt, decimals) if self.step else t_start
 
     @property
     def row_due(self) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Hashable
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from graphlandau.base.errors import InvalidArgument
@@ -25,7 +26,7 @@ class CollisionLayer(PairwiseLayer):
         strength: Collision strength.
         backend: ``"auto"`` or one of ``backends``. Those that evaluate the formula of the class and no other (moments,
             mesh) are refused for a subclass with a ``message`` of its own, and not taken by ``"auto"``.
-        eps: Softening length.
+        eps: Softening length, see :class:`~graphlandau.physics.LandauKernel`.
         backends: What the subclass supports.
 
     Raises:
@@ -96,6 +97,17 @@ class CollisionLayer(PairwiseLayer):
                 raise InvalidArgument(name, f"must have the shape and dtype of 'v', {want}", got)
             require_finite(name, x)
         return self.prepare(v, edge_index, batch, weight)
+
+    def units(self, v: Tensor, graph: Partition | Tensor) -> Float[Tensor, "N 1"]:
+        """Unit of velocity of each particle's block, :meth:`Partition.scale`; along edges, of all particles.
+
+        The kernel is homogeneous. In units in which the particles are of order 1, softening is a length of theirs and
+        no intermediate power overflows. A softening length that was given is one in the units of the velocities, and a
+        message of a subclass, or one that hooks see, is evaluated in these: then the unit is 1.
+        """
+        if self.kernel.eps is not None or not self.original or self.only_propagate:
+            return v.new_ones((v.size(0), 1), dtype=torch.float64)
+        return (graph if isinstance(graph, Partition) else Partition.from_batch(None, v)).scale(v)
 
     def chosen_backend(self, d: int, particles: int, device: torch.device | str | None = None) -> str:
         """The backend that sums over blocks of so many particles, the smallest one, in ``d`` dimensions.

@@ -101,6 +101,10 @@ class JKOAction(CollisionLayer):
             divergence = (by_v + by_u @ jac_u).diagonal(dim1=1, dim2=2).sum(-1)
             # sum_ij w_i w_j |u_i - u_j|_A^2 / 2 = -sum_i w_i u_i . U_i, and sum_j w_j h_ij = -div U_i.
             return -self.kernel.strength * (receivers * ((u * drift).sum(1) + 2 * divergence)).sum()
+        unit = self.units(v, graph)
+        by = unit.to(v.dtype)
+        v, u, jac_u = v / by, u * by, jac_u * by[:, :, None] ** 2
+        receivers = receivers * (unit[:, 0] ** self.kernel.gamma).to(v.dtype)
         if self.original:
             u, slope = reduced_field(v, u, graph if isinstance(graph, Partition) else Partition.from_batch(None, v))
             eye = torch.eye(v.size(1), dtype=v.dtype, device=v.device)
@@ -141,7 +145,9 @@ class JKOAction(CollisionLayer):
         d, m = v.size(1), phi.size(1)
         if backend == "moments" and graph.count == 1:
             return (self.kernel.strength * maxwell_gram(v, phi, senders)).reshape(m * d, m * d)
-        receivers = _receivers(senders, batch, weight)
+        unit = self.units(v, graph)
+        v = v / unit.to(v.dtype)
+        receivers = _receivers(senders, batch, weight) * (unit[:, 0] ** (self.kernel.gamma + 2)).to(v.dtype)
         total = torch.zeros(m, d, m, d, dtype=torch.float64, device=v.device)
         for index, mask in graph.padded():
             size = index.size(1)

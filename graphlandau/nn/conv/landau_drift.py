@@ -48,8 +48,9 @@ class LandauDrift(CollisionLayer):
             ``mesh`` from 100,000 particles (in every block) where it can, else ``dense``. All but the mesh are exact
             and agree to rounding; all are differentiable in ``v``, ``s`` and ``weight``, and all but ``keops`` and
             ``mesh`` in forward mode too.
-        eps: Softening length: :math:`\max(|z|, \varepsilon)` stands in the power of :math:`|z|`. ``None`` follows the
-            dtype, see :class:`~graphlandau.physics.LandauKernel`. Not with the mesh, which is smooth at its own scale.
+        eps: Softening length: :math:`\max(|z|, \varepsilon)` stands in the power of :math:`|z|`. ``None`` takes 1e-10
+            (float32: 1e-5) of the spread of the particles of a block, to a factor of 1.5, so that
+            :math:`U(l v, s / l) = l^{\gamma + 1} U(v, s)`. Not with the mesh, which is smooth at its own scale.
         tolerance: Relative error :math:`\|\tilde U - U\| / \|U\|` from which the mesh takes its spacing;
             :meth:`error` measures what it is. It is missed, by factors of 2 to 10, for narrow modes far apart, whose
             drift is small beside what its terms are, and at test particles (``at``) whose scores are unlike those of
@@ -140,16 +141,26 @@ class LandauDrift(CollisionLayer):
         if backend == "moments":
             assert isinstance(graph, Partition)
             return self.kernel.strength * maxwell_drift(v, s, weight, graph, at)
+        unit, v, s, at = self._in_units(v, s, graph, at)
+        factor = (unit ** (self.kernel.gamma + 1)).to(v.dtype)
         if backend == "mesh":
             assert isinstance(graph, Partition)
             drift = self._on_mesh(mesh_drift, reduced_with_targets(v, s, graph, at)[0], weight, graph)
             if drift is not None:
-                return self.kernel.strength * drift
+                return self.kernel.strength * drift * factor
             self.used = backend = choose_exact(v.device)
         # What is reduced are differences: test particles need scores of the same kind, and so does another message.
         if at is None and self.original:
             s, _ = reduced_field(v, s, graph if isinstance(graph, Partition) else Partition.from_batch(None, v))
-        return self._direct(backend, at or (v, s), (v, s, weight[:, None]), graph)
+        return self._direct(backend, at or (v, s), (v, s, weight[:, None]), graph) * factor
+
+    def _in_units(
+        self, v: Tensor, s: Tensor, graph: Partition | Tensor, at: tuple[Tensor, Tensor] | None
+    ) -> tuple[Tensor, Tensor, Tensor, tuple[Tensor, Tensor] | None]:
+        """The unit of velocity of each particle, and particles and targets in it."""
+        unit = self.units(v, graph)
+        by = unit.to(v.dtype)
+        return unit, v / by, s * by, None if at is None else (at[0] / by, at[1] * by)
 
     def _direct(
         self,
@@ -193,18 +204,21 @@ class LandauDrift(CollisionLayer):
             assert isinstance(graph, Partition)
             by_v, by_s = maxwell_partials(v, s, weight, graph, at)
             return self.kernel.strength * by_v, self.kernel.strength * by_s
+        unit, v, s, at = self._in_units(v, s, graph, at)
+        of_v, of_s = ((unit**power).to(v.dtype)[:, :, None] for power in (self.kernel.gamma, self.kernel.gamma + 2))
         if backend == "mesh":
             assert isinstance(graph, Partition)
             inputs, slope = reduced_with_targets(v, s, graph, at)
             found = self._on_mesh(mesh_partials, inputs, weight, graph)
             if found is not None:
                 by_v, by_s = (self.kernel.strength * x for x in found)
-                return by_v - slope.to(v.dtype)[:, :, None] * by_s, by_s
+                return (by_v - slope.to(v.dtype)[:, :, None] * by_s) * of_v, by_s * of_s
             backend = choose_exact(v.device)
         senders = (v, s, weight[:, None])
         if not self.original:
             return differentiated_partials(lambda x, u: self._direct(backend, (x, u), senders, graph), at or (v, s))
-        return partials(self.kernel, backend, at or (v, s), senders, graph, by_hand=at is not None)
+        by_v, by_s = partials(self.kernel, backend, at or (v, s), senders, graph, by_hand=at is not None)
+        return by_v * of_v, by_s * of_s
 
     def diffusion(
         self,
@@ -240,13 +254,18 @@ class LandauDrift(CollisionLayer):
             mass, first = graph.total(weight[:, None]), graph.total(weight[:, None] * v)
             away = graph.spread(mass) * v - graph.spread(first)
             return -self.kernel.strength * by_s, -(d - 1) * self.kernel.strength * away
+        unit = self.units(v, graph)
+        v = v / unit.to(v.dtype)
+        of_matrix, of_vector = ((unit ** (self.kernel.gamma + power)).to(v.dtype) for power in (2, 1))
         if backend == "mesh":
             assert isinstance(graph, Partition)
             found = self._on_mesh(mesh_diffusion, (v, torch.zeros_like(v), None), weight, graph)
             if found is not None:
-                return self.kernel.strength * found[0], self.kernel.strength * found[1]
+                matrix, divergence = (self.kernel.strength * x for x in found)
+                return matrix * of_matrix[:, :, None], divergence * of_vector
             backend = choose_exact(v.device)
-        return diffusion(self.kernel, backend, v, weight[:, None], graph)
+        matrix, divergence = diffusion(self.kernel, backend, v, weight[:, None], graph)
+        return matrix * of_matrix[:, :, None], divergence * of_vector
 
     def __repr__(self) -> str:
         return f"{super().__repr__()[:-1]}, tolerance={self.tolerance})"
@@ -279,13 +298,15 @@ class LandauDrift(CollisionLayer):
         found = self(v, s, batch=batch, weight=weight) if drift is None else drift
         graph, _, share = self.prepare_field(v, ("s", s), None, batch, weight)
         assert isinstance(graph, Partition)
+        unit, v, s, _ = self._in_units(v, s, graph, None)
         # In float64 with the softening of the particles' precision: that of float32 belongs to what is measured.
         exact = copy.copy(self)
         exact.kernel = replace(self.kernel, eps=self.kernel.softening(v.dtype))
         given = {"v": v, "s": s, "weight": share}
         formula = Message.of(exact, given, given)
         s = reduced_field(v, s, graph)[0] if self.original else s
-        return sampled_error(found, formula, v, s, share, graph, targets, generator)
+        factor = unit ** (self.kernel.gamma + 1)
+        return sampled_error(found, formula, v, s, share, graph, targets, generator, factor)
 
     def _on_mesh(
         self,

@@ -27,6 +27,7 @@ def sampled_error(
     graph: Partition,
     targets: int,
     generator: torch.Generator | None,
+    factor: Float[Tensor, "N 1"],
 ) -> float:
     r"""Relative error :math:`\|\tilde U - U\| / \|U\|` of ``found`` over random targets, by the direct sum.
 
@@ -39,6 +40,7 @@ def sampled_error(
         graph: Blocks.
         targets: Number of targets, in at most 8 of the blocks.
         generator: Where they are drawn from, on the CPU.
+        factor: What the sum is multiplied by for each particle.
     """
     v, s, share = v.double(), s.double(), share.double()
     chosen = torch.randperm(graph.count, generator=generator)[:MAX_BLOCKS].tolist()
@@ -48,6 +50,7 @@ def sampled_error(
         picked = torch.randperm(members.numel(), generator=generator)[: max(1, targets // len(chosen))]
         at = members[picked.to(members.device)]
         exact = rectangular_pair_sum(formula, (v[at], s[at]), (v[members], s[members], share[members, None]))
+        exact = exact * factor[at]
         error += float((found[at].double() - exact).square().sum())
         size += float(exact.square().sum())
     return math.sqrt(error / size) if size > 0 else 0.0

@@ -101,10 +101,12 @@ def _symbol_type() -> type:
             return (self.log() * float(exponent)).exp()
 
         def sigmoid(self) -> Any:
-            return 1 / ((self * -1.0).exp() + 1)
+            decay: Any = self * -1.0
+            return 1 / (decay.exp() + 1)
 
         def tanh(self) -> Any:
-            return 2 / ((self * -2.0).exp() + 1) - 1
+            decay: Any = self * -2.0
+            return 2 / (decay.exp() + 1) - 1
 
     return Symbols
 
