@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import shlex
-import signal
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import graphlandau
 from graphlandau.base.errors import InvalidArgument
+from graphlandau.cli.signals import signals_interrupt
 from graphlandau.cli.streams import forgiving_streams
 from graphlandau.cli.words import USAGE, fail, messages_on_stderr, several
 
-__all__ = ["main"]
+__all__ = ["command", "main"]
 
 # torch and torch_geometric take seconds to import: each command imports what it needs.
 
@@ -27,17 +27,18 @@ def _run(argv: list[str]) -> int:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; return 0, 1 if a run failed, 2 for bad input, 130 if interrupted.
 
-    Whether what it prints arrives does not matter.
+    Whether what it prints arrives does not matter; SIGTERM and SIGHUP interrupt as Ctrl-C does.
 
     Example:
         >>> main(["lisst"])
         2
     """
-    with forgiving_streams():
-        return _main(list(sys.argv[1:] if argv is None else argv))
+    with forgiving_streams(), signals_interrupt():
+        return command(list(sys.argv[1:] if argv is None else argv))
 
 
-def _main(argv: list[str]) -> int:
+def command(argv: list[str]) -> int:
+    """Run one command as :func:`main` does, with the streams and signals that there are."""
     if not argv or argv[0] in ("-h", "--help"):
         print(USAGE)
         return 0
@@ -108,15 +109,11 @@ def _sweep(argv: list[str]) -> int:
         for command in sweep_commands(runs, out):
             print(command)
         return 0
-    # What schedulers send: as with Ctrl-C, no run may go on without its sweep.
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         rows = run_sweep(runs, out, jobs=int(jobs))
     except KeyboardInterrupt:
         again = shlex.join(["graphlandau", "sweep", *argv])
         return fail(f"interrupted; the same command continues: {again}", 130)
-    finally:
-        signal.signal(signal.SIGTERM, before)
     shown = [{"run": row["name"], "status": row["status"]} | main_numbers(row["summary"]) for row in rows]
     print(aligned([show | {"error": row["error"] or None} for show, row in zip(shown, rows, strict=True)]))
     print(f"  {'table':<28}{Path(out) / 'sweep.csv'}")

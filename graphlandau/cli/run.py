@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 import warnings
 from collections.abc import Mapping
 from itertools import count
@@ -35,7 +34,6 @@ def run(argv: list[str]) -> int:
     from graphlandau.cli.config import compose, help_text, require_agreement
 
     if several():
-        signal.signal(signal.SIGTERM, signal.default_int_handler)  # how torchrun ends a process: as by Ctrl-C
         distributed.start()
     if "help" in given:
         print(f"{USAGE}\n\n{help_text(given)}")

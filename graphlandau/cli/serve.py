@@ -7,7 +7,8 @@ import os
 import signal
 import sys
 
-from graphlandau.cli.main import main
+from graphlandau.cli.main import command
+from graphlandau.cli.streams import forgiving_streams
 
 __all__ = ["serve"]
 
@@ -24,8 +25,9 @@ def serve() -> None:
         os.dup2(file, 2)
         os.close(file)
         try:
-            status = main(task["arguments"])
-        except BaseException as error:  # what main does not catch would have ended a process of its own
+            with forgiving_streams():  # SIGTERM, by which a sweep ends its workers, ends them at once
+                status = command(task["arguments"])
+        except BaseException as error:  # what a command does not catch would have ended a process of its own
             print(f"{type(error).__name__}: {error}", file=sys.stderr)
             status = 1
         sys.stderr.flush()
