@@ -6,6 +6,7 @@ import argparse
 import importlib
 import inspect
 import json
+import math
 import re
 import shlex
 import types
@@ -17,6 +18,7 @@ from typing import Any, Literal
 import yaml
 from jsonargparse import ArgumentParser, Namespace
 
+from graphlandau.base.configuration import RepeatedKey, read_entries, read_value
 from graphlandau.base.errors import InvalidArgument
 from graphlandau.cli.aliases import current_keys, current_path
 from graphlandau.cli.options import OPTIONS, RunOptions
@@ -138,7 +140,7 @@ def read_values(option: str, texts: Sequence[str]) -> dict[str, list[Any]]:
     for key, text in _named(option, texts, "KEY=V1,V2,..."):
         if text.startswith("["):
             try:
-                values = yaml.safe_load(text)
+                values = read_value(text)
             except yaml.YAMLError:
                 values = None
         else:
@@ -187,18 +189,22 @@ def _named(option: str, texts: Sequence[str], form: str) -> Iterator[tuple[str, 
 def read_yaml(name: str) -> dict[str, Any]:
     """Read a configuration file, or a shipped experiment by its name, into dotted keys.
 
+    A value means what it would mean on the command line.
+
     Raises:
-        ValueError: If there is no such file, or it does not hold keys and values.
+        ValueError: If there is no such file, or it does not hold keys and values, or one of them twice.
     """
     path = experiment_path(name) if name in experiment_names() else Path(name)
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = read_entries(path.read_text(encoding="utf-8-sig"))
     except OSError as error:
         hint = f"{error.strerror}; {suggest(name, experiment_names())}"
         raise InvalidArgument("config", "must be a YAML file or a shipped experiment", f"{name!r}: {hint}") from error
+    except RepeatedKey as error:
+        raise InvalidArgument("config", "must hold every key once", f"{name!r}, which has {error}") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise InvalidArgument("config", "must be a YAML file", f"{name!r}: {' '.join(str(error).split())}") from error
-    if not isinstance(content or {}, dict):
+    if not isinstance(content, dict | None):
         raise InvalidArgument("config", "must hold keys and values", f"{name!r}, which holds {content!r:.40}")
     return current_keys(dotted(content or {}))
 
@@ -206,24 +212,39 @@ def read_yaml(name: str) -> dict[str, Any]:
 def dotted(content: Mapping[str, Any]) -> dict[str, Any]:
     """Return the keys of a configuration side by side, as on the command line.
 
+    Raises:
+        InvalidArgument: If one key is there in two ways of writing it.
+
     Example:
         >>> dotted({"problem": {"class_path": "my_lab.Beam", "init_args": {"drift": 3.0}}, "dt": 0.1})
         {'problem': 'my_lab.Beam', 'problem.drift': 3.0, 'dt': 0.1}
     """
-    return dict(_dotted(content))
+    found: dict[str, Any] = {}
+    written: dict[str, str] = {}
+    for key, value, way in _dotted(content):
+        full = f"method.{key}" if key in METHOD_OPTIONS else key
+        if full in written:
+            raise InvalidArgument(full, "must be given once", f"{written[full]!r} and {way!r}")
+        found[key], written[full] = value, way
+    return found
 
 
-def _dotted(content: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
-    """Yield ``problem`` -> class path or preset, ``problem.strength`` -> value, ``dt`` -> value."""
+def _dotted(content: Mapping[str, Any]) -> Iterator[tuple[str, Any, str]]:
+    """Yield ``problem.strength``, its value, and how it is written: ``problem: init_args: strength``."""
     for key, value in content.items():
         if key not in GROUPS or not isinstance(value, Mapping):
-            yield str(key), value
+            yield str(key), value, str(key)
             continue
-        if "class_path" in value:
-            yield key, value["class_path"]
-        arguments = {k: v for k, v in value.items() if k not in ("class_path", "init_args")}
-        for name, argument in (arguments | (value.get("init_args") or {})).items():
-            yield f"{key}.{name}", argument
+        for name, argument in value.items():
+            if name == "class_path":
+                yield key, argument, f"{key}: class_path"
+            elif name != "init_args":
+                yield f"{key}.{name}", argument, f"{key}: {name}"
+            elif not isinstance(argument, Mapping | None):
+                raise InvalidArgument(f"{key}.init_args", "must hold keys and values", f"{argument!r:.40}")
+            else:
+                for inner, each in (argument or {}).items():
+                    yield f"{key}.{inner}", each, f"{key}: init_args: {inner}"
 
 
 def options_text() -> str:
@@ -280,19 +301,54 @@ def parse_values(parser: ArgumentParser, values: Mapping[str, Any]) -> Namespace
         if ".".join(key.split(".")[:2]) not in known:
             raise ValueError(f"'{key}' is not a known key (got {value!r}); {_suggest_key(key, known)}")
         value = _as_integer(value) if key in known and _is_integer(known[key]._typehint) else value
-        argv.append(f"--{key}={value if isinstance(value, str) else json.dumps(value)}")
+        argv.append(f"--{key}={_argument(known[key]._typehint if key in known else str | float, value)}")
     for key, action in known.items():
         base = _class_of(action._typehint)
         if base is not None:
             _require_class(key, base, values)
     try:
-        return parser.parse_args(argv)
+        found = parser.parse_args(argv)
     except argparse.ArgumentError as error:
         for key, action in known.items():
             simple = _class_of(action._typehint) is None and not isinstance(values.get(key), Mapping)
             if key in values and simple and not _fits(action._typehint, values[key]):
                 raise InvalidArgument(key, f"must be {describe_type(action._typehint)}", repr(values[key])) from error
         raise ValueError(" ".join(str(error).split())) from error
+    for key in known.keys() & values.keys():
+        # Where a name may stand for a number: this is no number here, but one to jsonargparse.
+        if isinstance(values[key], str) and isinstance(found[key], float) and isinstance(_meaning(values[key]), str):
+            raise InvalidArgument(key, f"must be {describe_type(known[key]._typehint)}", repr(values[key]))
+    return found
+
+
+def _argument(hint: Any, value: Any) -> str:
+    """Return a value, or the text that stands for it, so that jsonargparse reads it as a configuration is read.
+
+    It reads numbers and truths by YAML 1.1, where 010 is 8, 1:00 is 60 and on is true: it is given those of JSON.
+    """
+    if not isinstance(value, str):
+        return json.dumps(value)
+    kinds = _kinds(hint) - {type(None)}
+    meant = value if kinds <= {str} else _meaning(value)
+    return value if isinstance(meant, str) and not kinds <= {bool, int, float} else json.dumps(meant)
+
+
+def _meaning(text: str) -> Any:
+    """Return the finite number, truth or list that a text is, or the text."""
+    try:
+        meant = read_value(text)
+    except yaml.YAMLError:
+        return text
+    return text if isinstance(meant, float) and not math.isfinite(meant) else meant
+
+
+def _kinds(hint: Any) -> set[Any]:
+    """Return the types of a union, and those of the choices of a literal."""
+    if typing.get_origin(hint) is Literal:
+        return {type(choice) for choice in typing.get_args(hint)}
+    if typing.get_origin(hint) in (typing.Union, types.UnionType):
+        return set().union(*map(_kinds, typing.get_args(hint)))
+    return {hint}
 
 
 def _fits(hint: Any, value: Any) -> bool:
@@ -300,7 +356,7 @@ def _fits(hint: Any, value: Any) -> bool:
     one = ArgumentParser(exit_on_error=False)
     one.add_argument("--value", type=hint)
     try:
-        one.parse_args([f"--value={value if isinstance(value, str) else json.dumps(value)}"])
+        one.parse_args([f"--value={_argument(hint, value)}"])
     except argparse.ArgumentError:
         return False
     return True
@@ -359,7 +415,7 @@ def _require_class(key: str, base: type, values: Mapping[str, Any]) -> None:
 
 def _typed(value: Any) -> Any:
     """Return the number or list that text on a command line stands for."""
-    return yaml.safe_load(value) if isinstance(value, str) else value
+    return _meaning(value) if isinstance(value, str) else value
 
 
 def _known_classes(base: type) -> str:

@@ -12,7 +12,8 @@ import numpy as np
 
 from graphlandau.base.errors import InvalidArgument
 from graphlandau.base.tables import write_csv
-from graphlandau.cli.arguments import dotted, read_yaml
+from graphlandau.cli.aliases import current_keys
+from graphlandau.cli.arguments import dotted
 from graphlandau.cli.presets import GROUPS, Choice, preset_label
 from graphlandau.plotting import RunRecord
 from graphlandau.plotting.comparison import figure
@@ -74,7 +75,7 @@ def read_runs(folders: Sequence[str | Path]) -> dict[str, RunRecord]:
     if len(runs) < 2:
         raise InvalidArgument("run_dir", "must be two or more run folders", len(runs))
     records = list(runs.values())
-    configs = [read_yaml(str(run.path / "config.yaml")) for run in records]
+    configs = [current_keys(dotted(run.config)) for run in records]
     _require_one_problem(records, configs)
     names = labels(configs, [str(run.path) for run in records])
     return dict(zip(names, records, strict=True))

@@ -10,11 +10,11 @@ from difflib import get_close_matches
 from typing import Any
 
 import torch
-import yaml
 from jsonargparse import ArgumentParser
 
 import graphlandau
 from graphlandau.base import distributed
+from graphlandau.base.configuration import read_value, write_configuration
 from graphlandau.base.errors import InvalidArgument
 from graphlandau.base.validation import require_integer
 from graphlandau.cli.aliases import current_keys
@@ -57,7 +57,7 @@ def _merge(sources: Sequence[Mapping[str, Any]]) -> tuple[dict[str, Choice], dic
         for group in GROUPS:
             if group not in source:
                 continue
-            if source[group] is None:
+            if source[group] in (None, "null"):
                 choices.pop(group, None)
             else:
                 choices[group] = choose(group, str(source[group]))
@@ -110,7 +110,7 @@ class RunConfig:
         groups = {g: {"class_path": c.class_path, "init_args": c.init_args} for g, c in self.choices.items()}
         header = f"# graphlandau {graphlandau.__version__}, torch {torch.__version__}\n"
         options = {key: value for key, value in vars(self.options).items() if key != "out"}
-        return header + yaml.safe_dump(groups | options, sort_keys=False)
+        return header + write_configuration(groups | options)
 
     def simulation(self, *, observers: Sequence[Observer] = (), **options: Any) -> Simulation:
         """Build score model, method and simulation; networks are initialised from the seed.
@@ -215,7 +215,7 @@ def require_agreement(config: RunConfig) -> None:
         ValueError: If a key of the configuration, the package or torch is not the same in all processes.
     """
     own = {"graphlandau": graphlandau.__version__, "torch": str(torch.__version__)}
-    every = distributed.gather_objects(own | dotted(yaml.safe_load(config.to_yaml())))
+    every = distributed.gather_objects(own | dotted(read_value(config.to_yaml())))
     for key in dict.fromkeys(key for one in every for key in one):
         values = [one.get(key) for one in every]
         other = next((r for r, value in enumerate(values) if value != values[0]), None)

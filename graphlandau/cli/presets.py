@@ -12,8 +12,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-import yaml
-
+from graphlandau.base.configuration import read_value
 from graphlandau.base.errors import InvalidArgument
 from graphlandau.cli.aliases import current_path
 from graphlandau.cli.option_groups import closed
@@ -95,7 +94,7 @@ def preset_names(group: str) -> list[str]:
 
 def load_preset(group: str, name: str) -> Choice:
     """Read one preset."""
-    content = yaml.safe_load((preset_folder() / group / f"{name}.yaml").read_text(encoding="utf-8"))
+    content = read_value((preset_folder() / group / f"{name}.yaml").read_text(encoding="utf-8"))
     return Choice(name, content["class_path"], dict(content.get("init_args") or {}))
 
 

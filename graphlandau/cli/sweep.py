@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import yaml
 
+from graphlandau.base.configuration import read_entries
 from graphlandau.base.errors import InvalidArgument
 from graphlandau.base.tables import main_numbers, write_csv
 from graphlandau.base.validation import require_integer
@@ -203,7 +203,7 @@ def _steps(config: RunConfig) -> int:
 
 
 def _require_same(folder: RunFolder, config: RunConfig) -> None:
-    there, asked = read_yaml(str(folder.config)), dotted(yaml.safe_load(config.to_yaml()))
+    there, asked = read_yaml(str(folder.config)), dotted(read_entries(config.to_yaml()))
     for key in asked | there:
         if key not in MACHINE and there.get(key) != asked.get(key):
             is_there = f"{folder.path} holds a run with {key} = {there.get(key)}"

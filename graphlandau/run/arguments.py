@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 
 import torch
@@ -41,7 +42,8 @@ def count_steps(t_start: float, t_end: float, dt: float) -> int:
     """Return the number of steps ``dt`` from ``t_start`` to ``t_end``.
 
     Raises:
-        ValueError: If ``t_end`` is not after ``t_start``, or ``dt`` does not divide the interval to 1e-9.
+        ValueError: If ``t_end`` is not after ``t_start``, ``dt`` does not divide the interval to 1e-9, or is so small
+            that the steps cannot be counted.
 
     Example:
         >>> count_steps(0.0, 5.0, 0.01)
@@ -50,6 +52,8 @@ def count_steps(t_start: float, t_end: float, dt: float) -> int:
     interval = require_number("t_end", t_end) - t_start
     if interval <= 0:
         raise InvalidArgument("t_end", f"must be after the start time {t_start:g}", f"{t_end:g}")
+    if not math.isfinite(interval / dt):
+        raise InvalidArgument("dt", f"must divide t_end - t_start = {interval:.12g} into steps", f"{dt:g}")
     steps = max(1, round(interval / dt))
     if abs(steps * dt - interval) > 1e-9 * interval:
         nearest = f"the nearest that does is {interval / steps:.12g}"

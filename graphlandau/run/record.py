@@ -16,6 +16,7 @@ import yaml
 from jsonargparse import ArgumentParser
 from torch import Tensor
 
+from graphlandau.base.configuration import read_value
 from graphlandau.base.errors import InvalidArgument
 from graphlandau.problems import InitialValueProblem, KineticProblem
 
@@ -56,7 +57,13 @@ class RunRecord:
     @cached_property
     def config(self) -> dict[str, Any]:
         """The resolved configuration of the run."""
-        return yaml.safe_load((self.path / "config.yaml").read_text(encoding="utf-8"))
+        file = self.path / "config.yaml"
+        try:
+            return read_value(file.read_text(encoding="utf-8"))
+        except (yaml.YAMLError, UnicodeDecodeError) as error:
+            raise InvalidArgument(
+                "config", "must be a YAML file", f"{str(file)!r}: {' '.join(str(error).split())}"
+            ) from error
 
     @cached_property
     def summary(self) -> dict[str, Any]:

@@ -433,3 +433,75 @@ def test_a_schedule_that_breaks_is_refused_in_one_line(tmp_path, monkeypatch):
         composed(*SBTM, "--score", "mlp", "--method.schedule", "my_schedules.Mine")
     with pytest.raises(ValueError, match=r"'method\.schedule' must be the import path of a Schedule"):
         composed(*SBTM, "--score", "mlp", "--method.schedule", "broken_schedules.Mine")
+
+
+# An option of a run, and ways to write its value.
+WRITTEN = {
+    "seed": ["0755", "12:30", "1_0", "0x1F", "0o17", "0b11", "+3", "on", "2031-02-03", "2e1", "3.0"],
+    "dt": ["0755", "1:30", "0_1", ".5", "5.e-1", "+.5", "yes", "2031-02-03", ".inf", "1e999"],
+    "figures": ["on", "no", "True", "false", "y", "tRuE"],
+    "method.bandwidth": ["010", "1:00", "1_0", "0b1", ".3", "on", "silverman", "1e400"],
+    "out": ["0755", "1:30", "1e3", "True", "2031-02-03", "on"],
+    "compile": ["never", "on", "null"],
+}
+
+
+def outcome(*argv):
+    try:
+        config = composed(*argv)
+    except ValueError as error:
+        return str(error)
+    return config.to_yaml(), config.options.out
+
+
+@pytest.mark.parametrize(("key", "text"), [(key, text) for key, texts in WRITTEN.items() for text in texts])
+def test_a_file_says_what_the_command_line_says(tmp_path, key, text):
+    (tmp_path / "run.yaml").write_text(f"problem: bkw_2d\nmethod: blob\n{key}: {text}\n")
+    assert outcome("--config", str(tmp_path / "run.yaml")) == outcome(*BLOB, f"--{key}", text)
+
+
+@pytest.mark.parametrize(
+    ("key", "text", "value"), [("seed", "0755", 755), ("dt", "010", 10.0), ("seed", "0x1F", 31), ("threads", "01", 1)]
+)
+def test_numbers_of_a_file_are_decimal(tmp_path, key, text, value):
+    (tmp_path / "run.yaml").write_text(f"{key}: {text}\n")
+    assert getattr(composed(*BLOB, "--config", str(tmp_path / "run.yaml")).options, key) == value
+
+
+@pytest.mark.parametrize(
+    ("key", "text"),
+    [("seed", "12:30"), ("dt", "0_1"), ("figures", "off"), ("method.bandwidth", "1:00"), ("t_end", "2031-02-03")],
+)
+def test_no_number_and_no_truth_of_yaml_1_1_is_taken(key, text):
+    with pytest.raises(ValueError, match=rf"'{key}' must be .* \(got '{text}'\)"):
+        composed(*BLOB, f"--{key}", text)
+
+
+@pytest.mark.parametrize(
+    ("text", "named"),
+    [
+        ("dt: 0.5\nseed: 1\ndt: 0.25\n", "'dt' in line 1 and in line 3"),
+        ("method:\n  init_args:\n    cutoff: 1\n    cutoff: 2\n", "'cutoff' in line 3 and in line 4"),
+        ("problem: {strength: 1}\nproblem.strength: 2\n", "'problem.strength' must be given once"),
+        ("method: {cutoff: 1, init_args: {cutoff: 2}}\n", "'method.cutoff' must be given once"),
+        ("integrator: euler\nmethod.integrator: rk4\n", "'method.integrator' must be given once"),
+    ],
+)
+def test_a_key_that_stands_twice_in_a_file_is_refused_by_name(tmp_path, text, named):
+    (tmp_path / "run.yaml").write_text(text)
+    with pytest.raises(ValueError, match=re.escape(named)):
+        composed(*BLOB, "--config", str(tmp_path / "run.yaml"))
+
+
+def test_a_text_that_looks_like_a_number_is_written_as_text(tmp_path):
+    """A run folder is read as it was written, by this package and by readers of YAML 1.1."""
+    config = composed(*PINN, "--method.trained", "1e3")
+    assert config.choices["method"].init_args["trained"] == "1e3"
+    (tmp_path / "config.yaml").write_text(config.to_yaml())
+    assert composed("--config", str(tmp_path / "config.yaml")).to_yaml() == config.to_yaml()
+    assert yaml.safe_load(config.to_yaml())["method"]["init_args"]["trained"] == "1e3"
+
+
+def test_a_file_may_begin_with_a_byte_order_mark(tmp_path):
+    (tmp_path / "run.yaml").write_bytes("\ufeffseed: 3\n".encode())
+    assert composed(*BLOB, "--config", str(tmp_path / "run.yaml")).options.seed == 3

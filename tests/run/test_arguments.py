@@ -23,6 +23,12 @@ def test_steps_count_and_refusals():
         count_steps(5.5, 5.0, 0.1)
 
 
+@pytest.mark.parametrize(("t_end", "dt"), [(1.0, 1e-320), (3.0, 5e-324), (1e300, 1e-10)])
+def test_a_step_too_small_to_count_is_refused(t_end: float, dt: float):
+    with pytest.raises(ValueError, match=r"'dt' must "):
+        count_steps(0.0, t_end, dt)
+
+
 def test_the_largest_seed_is_that_of_a_generator():
     assert require_seed(2**63 - 1) == 2**63 - 1
     torch.Generator().manual_seed(2**63 - 1)
