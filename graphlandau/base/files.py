@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +14,26 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-__all__ = ["read_tensors", "replace_durably", "write_atomically", "write_tensors"]
+__all__ = ["read_tensors", "replace_durably", "replacing", "write_atomically", "write_tensors"]
 
 
 def write_atomically(path: Path, content: bytes) -> None:
     """Replace ``path`` by ``content``: written beside it, flushed to the disk, then renamed."""
+    with replacing(path) as temporary:
+        temporary.write_bytes(content)
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Write the file that is yielded; it takes the place of ``path`` at the end, or vanishes by an exception."""
     temporary = path.with_name(f".{path.name}.tmp")
-    temporary.write_bytes(content)
-    replace_durably(temporary, path)
+    try:
+        yield temporary
+        replace_durably(temporary, path)
+    except BaseException:
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        raise
 
 
 def replace_durably(temporary: Path, path: Path) -> None:

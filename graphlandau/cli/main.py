@@ -66,6 +66,8 @@ def command(argv: list[str]) -> int:
         return fail(str(error), 2)
     except ConnectionError as error:  # another process has ended
         return fail(str(error), 1, follows=True)
+    except OSError as error:  # a full disk, a folder that has gone
+        return fail(f"{type(error).__name__}: {error}", 1)
     except KeyboardInterrupt:
         return fail("interrupted", 130)
     finally:
@@ -109,11 +111,13 @@ def _sweep(argv: list[str]) -> int:
         for command in sweep_commands(runs, out):
             print(command)
         return 0
+    again = shlex.join(["graphlandau", "sweep", *argv])
     try:
         rows = run_sweep(runs, out, jobs=int(jobs))
     except KeyboardInterrupt:
-        again = shlex.join(["graphlandau", "sweep", *argv])
         return fail(f"interrupted; the same command continues: {again}", 130)
+    except OSError as error:
+        return fail(f"{type(error).__name__}: {error}; once cured, the same command continues: {again}", 1)
     shown = [{"run": row["name"], "status": row["status"]} | main_numbers(row["summary"]) for row in rows]
     print(aligned([show | {"error": row["error"] or None} for show, row in zip(shown, rows, strict=True)]))
     print(f"  {'table':<28}{Path(out) / 'sweep.csv'}")

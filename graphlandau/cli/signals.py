@@ -21,7 +21,7 @@ def signals_interrupt() -> Iterator[None]:
 
     Example:
         >>> with signals_interrupt():
-        ...     signal.getsignal(signal.SIGTERM) is signal.getsignal(signal.SIGINT)
+        ...     signal.getsignal(signal.SIGTERM) is signal.default_int_handler
         True
     """
     with ExitStack() as after:

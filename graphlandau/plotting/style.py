@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,6 +14,8 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
+
+from graphlandau.base.files import write_atomically
 
 __all__ = [
     "DENSITY_MAP",
@@ -159,5 +162,7 @@ def save(figure: Figure, path: Path) -> Path:
     """Write ``figure`` to ``path`` as PNG at 150 dpi, without pyplot or a display."""
     FigureCanvasAgg(figure)
     with styled():
-        figure.savefig(path, dpi=DPI)
+        picture = io.BytesIO()
+        figure.savefig(picture, dpi=DPI, format=path.suffix.removeprefix(".") or "png")
+    write_atomically(path, picture.getvalue())
     return path

@@ -18,7 +18,8 @@ from torch import Tensor
 import graphlandau
 from graphlandau.base import distributed
 from graphlandau.base.errors import InvalidArgument
-from graphlandau.base.files import replace_durably, write_atomically
+from graphlandau.base.files import replacing, write_atomically
+from graphlandau.base.staged_file import StagedFile
 
 try:
     import fcntl
@@ -214,13 +215,15 @@ class RunFolder:
     @contextmanager
     def _edit_snapshots(self) -> Iterator[h5py.File]:
         """Edit a copy of ``snapshots.h5``; it takes the place of the file only when the edit is complete."""
-        temporary = self.snapshots.with_name(".snapshots.h5.tmp")
-        temporary.unlink(missing_ok=True)
-        if self.snapshots.exists():
-            shutil.copyfile(self.snapshots, temporary)
-        with h5py.File(temporary, "a") as file:
-            yield file
-        replace_durably(temporary, self.snapshots)
+        new = not self.snapshots.exists()
+        with replacing(self.snapshots) as temporary:
+            if not new:
+                shutil.copyfile(self.snapshots, temporary)
+            with open(temporary, "wb+" if new else "rb+") as file:
+                staged = StagedFile(file)  # a full disk is met by Python, not by HDF5
+                with h5py.File(staged, "w" if new else "r+") as edited:
+                    yield edited
+                staged.commit()
 
     def snapshot_steps(self) -> list[int]:
         """Return the steps of the snapshots present."""

@@ -1,6 +1,7 @@
 import json
 import os
 import re
+import resource
 import subprocess
 import sys
 from importlib.metadata import version
@@ -287,6 +288,23 @@ def test_full_disk_at_the_first_checkpoint_leaves_no_trace(graphlandau, here, mo
     assert status == 2
     assert "could not start (OSError: [Errno 28] No space left on device)" in err
     assert os.listdir(here) == []
+
+
+def test_full_disk_says_how_to_continue(graphlandau, here):
+    """HDF5 would end the process by a segmentation fault."""
+    line = RUN.replace("--particles 60", "--particles 700").replace("--snapshots 3", "--snapshots 6")
+    graphlandau(f"{line} --out whole")
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, ((here / "whole/snapshots.h5").stat().st_size * 2 // 3, hard))
+    try:
+        status, _, err = graphlandau(f"{line} --out a")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert status == 1
+    told = r"error: OSError: \[Errno 27\] File too large at step [1-9] of 10; once cured: graphlandau run --resume a"
+    assert re.fullmatch(told, err.splitlines()[-1])
+    assert graphlandau("run --resume a")[0] == 0
+    assert torch.equal(particles(here / "a"), particles(here / "whole"))
 
 
 def test_compiling_is_announced_for_sums_over_pairs_only(graphlandau):

@@ -311,6 +311,22 @@ def test_a_run_without_figures_is_done(call: Call, monkeypatch: pytest.MonkeyPat
     assert call(f"{line} --seed 3".replace("--out s", "--out t"))[0] == 0
 
 
+def test_a_full_disk_stops_the_sweep_in_one_line(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_csv = sweep.write_csv
+
+    def full(path, rows):
+        if rows[0]["status"] == "done":
+            raise OSError(28, "No space left on device")
+        write_csv(path, rows)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(sweep, "write_csv", full)
+        status, _, err = call(SWEEP)
+    assert status == 1
+    assert "No space left on device; once cured, the same command continues: graphlandau sweep" in err.splitlines()[-1]
+    assert call(SWEEP)[0] == 0
+
+
 def test_commands_are_the_runs_that_are_left(call: Call, here: Path) -> None:
     line = f"{SWEEP} --over 'method.bandwidth=[silverman, 0.5]' --commands"
     status, out, err = call(line)

@@ -1,11 +1,19 @@
+import errno
 import json
 import os
+import resource
+from contextlib import contextmanager
 
 import h5py
 import pytest
 import torch
+from short_runs import numbers, short_run
 
+from graphlandau.base import files
+from graphlandau.methods import Blob
+from graphlandau.run.checkpoint import load_checkpoint
 from graphlandau.run.folder import RunFolder
+from graphlandau.run.record import RunRecord
 
 
 @pytest.fixture
@@ -128,3 +136,84 @@ def test_a_row_of_other_columns_is_refused(folder):
         folder.write_row({"step": 1, "t": 0.1, "energy": 1.0, "kl": 0.0})
     folder.write_row({"step": 1, "t": 0.1, "energy": 1.0})
     assert [row["step"] for row in folder.read_rows()] == [0, 1]
+
+
+@contextmanager
+def files_of_at_most(size):
+    """No file can grow beyond ``size`` bytes, as on a disk that is full."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def snapshots_of(folder):
+    if not folder.snapshots.exists():
+        return {}
+    with h5py.File(folder.snapshots) as file:
+        return {f"{name}/{key}": file[name][key][()].tolist() for name in file for key in file[name]}
+
+
+@pytest.mark.parametrize("rows", [5, 300, 7000])
+def test_a_full_disk_is_an_error_at_any_size_and_loses_nothing(folder, rows):
+    tensors = [{"v": torch.randn(rows, 3), "s": torch.randn(rows, 3), "log_f": torch.randn(rows)} for _ in range(3)]
+    folder.write_snapshot(0, 0.0, tensors[0], problem="p")
+    folder.write_snapshot(4, 0.4, tensors[1], problem="p")
+    before, bytes_of = snapshots_of(folder), folder.snapshots.read_bytes()
+    final = len(bytes_of) + 28 * rows
+    for size in [0, 1, 511, *range(4096, final, final // 23)]:
+        with files_of_at_most(size), pytest.raises(OSError, match=os.strerror(errno.EFBIG)):
+            folder.write_snapshot(8, 0.8, tensors[2], problem="p")
+        assert folder.snapshots.read_bytes() == bytes_of
+        assert sorted(entry.name for entry in folder.path.iterdir()) == ["config.yaml", "snapshots.h5"]
+    folder.write_snapshot(8, 0.8, tensors[2], problem="p")
+    after = snapshots_of(folder)
+    assert {key: after[key] for key in before} == before
+    assert after["00000008/log_f"] == tensors[2]["log_f"].tolist()
+
+
+@pytest.mark.usefixtures("small_and_quick")
+def test_a_run_on_a_full_disk_stays_readable_and_is_continued_to_the_same_bits(tmp_path):
+    whole = RunFolder.create(tmp_path / "whole", "")
+    short_run(Blob(), folder=whole, particles=300, snapshots=6).run()
+    largest = max(path.stat().st_size for path in whole.path.rglob("*") if path.is_file())
+    stopped = set()
+    for size in range(500, largest, 3900):
+        folder = RunFolder.create(tmp_path / str(size), "")
+        run = short_run(Blob(), folder=folder, particles=300, snapshots=6)
+        with files_of_at_most(size), pytest.raises(OSError, match="File too large"):
+            run.run()
+        stopped.add(run.step)
+        if folder.snapshots.exists() and folder.metrics.exists():
+            assert RunRecord(folder.path).snapshot(-1).v.shape == (300, 2)
+        result = short_run(Blob(), folder=folder, particles=300, snapshots=6).run()
+        assert numbers(result.metrics) == numbers(whole.read_rows())
+        assert snapshots_of(folder) == snapshots_of(whole)
+        for key, x in load_checkpoint(whole.checkpoint).part("state").items():
+            assert torch.equal(x, load_checkpoint(folder.checkpoint).part("state")[key])
+        folder.close()
+    assert len(stopped) >= 4
+    whole.close()
+
+
+@pytest.mark.parametrize("call", range(3))
+def test_no_space_at_the_flush_leaves_the_files_as_they_were(folder, monkeypatch, call):
+    """Network file systems say so only then."""
+    folder.write_row({"step": 0, "t": 0.0})
+    folder.write_snapshot(0, 0.0, {"v": torch.zeros(4, 2)}, problem="p")
+    before = {path.name: path.read_bytes() for path in folder.path.iterdir()}
+
+    def full(_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(files.os, "fsync", full)
+    edits = [
+        lambda: folder.write_snapshot(call, 0.0, {"v": torch.ones(4, 2)}, problem="p"),
+        lambda: folder.write_summary({"steps": call}),
+        lambda: folder.reopen(f"seed: {call}\n"),
+    ]
+    with pytest.raises(OSError, match="No space left"):
+        edits[call]()
+    assert {path.name: path.read_bytes() for path in folder.path.iterdir()} == before
