@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 from collections.abc import Iterator, Mapping
@@ -15,6 +16,9 @@ from safetensors.torch import save
 from torch import Tensor
 
 __all__ = ["read_tensors", "replace_durably", "replacing", "write_atomically", "write_tensors"]
+
+# What file systems answer that do not know how to flush a single file.
+_NO_FLUSH = (errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP)
 
 
 def write_atomically(path: Path, content: bytes) -> None:
@@ -37,9 +41,13 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 def replace_durably(temporary: Path, path: Path) -> None:
-    """Flush ``temporary`` to the disk and let it take the place of ``path``."""
+    """Flush ``temporary`` to the disk, where the file system can, and let it take the place of ``path``."""
     with open(temporary, "rb+") as file:
-        os.fsync(file.fileno())
+        try:
+            os.fsync(file.fileno())
+        except OSError as error:
+            if error.errno not in _NO_FLUSH:
+                raise
     os.replace(temporary, path)
 
 

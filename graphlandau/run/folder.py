@@ -7,6 +7,7 @@ import functools
 import json
 import os
 import shutil
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -49,8 +50,9 @@ class RunFolder:
 
     A process that is killed leaves every file complete: whole files are written beside and renamed, rows
     of ``metrics.csv`` are appended by one write each. What was written after the last checkpoint is taken
-    back by :meth:`rewind`. Use :meth:`create` or :meth:`open`; both lock the folder for this process. Of several
-    processes only the first one writes; what it meets in :meth:`create` and :meth:`open` all get.
+    back by :meth:`rewind`. Use :meth:`create` or :meth:`open`; both lock the folder for this process, or warn that the
+    file system has no locks. Of several processes only the first one writes; what it meets in :meth:`create` and
+    :meth:`open` all get.
     """
 
     def __init__(self, path: Path) -> None:
@@ -114,8 +116,11 @@ class RunFolder:
             raise InvalidArgument("resume", "must be the folder of a run", f"{self.path}, which has no config.yaml")
         if not os.access(self.path, os.W_OK):
             raise InvalidArgument("resume", "must be a writable folder", self.path)
-        self._acquire()
-        first = self.config.read_text(encoding="utf-8").partition("\n")[0]
+        try:
+            self._acquire()
+            first = self.config.read_text(encoding="utf-8").partition("\n")[0]
+        except OSError as error:
+            raise InvalidArgument("resume", "must be a folder that can be read", f"{self.path}: {error}") from error
         return first.removeprefix("# ") if first.startswith("# graphlandau") else "an unknown version"
 
     @property
@@ -158,6 +163,10 @@ class RunFolder:
         except BlockingIOError:
             self.close()
             raise ValueError(f"{self.path} is being written by another process: wait for it, or end it") from None
+        except OSError as error:  # NFS, Lustre, FUSE, ... without locks
+            self.close()
+            what = f"the file system of {self.path} has no locks ({error.strerror})"
+            warnings.warn(f"{what}: see to it that no second process writes there", stacklevel=2)
 
     @_first_only
     def write_row(self, row: dict[str, Any]) -> None:
@@ -229,7 +238,7 @@ class RunFolder:
         """Return the steps of the snapshots present."""
         if not self.snapshots.exists():
             return []
-        with h5py.File(self.snapshots, "r") as file:
+        with h5py.File(self.snapshots, "r", locking=False) as file:
             return sorted(_step_groups(file).values())
 
     @_first_only

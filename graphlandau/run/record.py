@@ -116,7 +116,8 @@ class RunRecord:
         return self.metrics["t"][known], values[known]
 
     def _open(self) -> Any:
-        return h5py.File(self.path / "snapshots.h5")
+        # The file is replaced, never changed: nothing to lock, and some file systems cannot.
+        return h5py.File(self.path / "snapshots.h5", "r", locking=False)
 
     @cached_property
     def _groups(self) -> list[str]:

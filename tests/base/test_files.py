@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 
 import pytest
@@ -31,6 +32,21 @@ def test_a_file_is_on_the_disk_before_it_takes_its_place(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "replace", lambda *paths: (told.append("replaced"), replace(*paths)))
     write_atomically(tmp_path / "file", b"new")
     assert told == ["flushed", "replaced"]
+
+
+@pytest.mark.parametrize("number", [errno.EINVAL, errno.ENOTSUP, errno.EIO])
+def test_a_file_system_that_cannot_flush_is_written_all_the_same(tmp_path, monkeypatch, number):
+    def fsync(_):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    if number == errno.EIO:  # what was written may be lost
+        with pytest.raises(OSError, match="Input/output error"):
+            write_atomically(tmp_path / "file", b"new")
+        assert list(tmp_path.iterdir()) == []
+        return
+    write_atomically(tmp_path / "file", b"new")
+    assert (tmp_path / "file").read_bytes() == b"new"
 
 
 def test_tensors_and_record_come_back(tmp_path):

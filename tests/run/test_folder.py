@@ -1,4 +1,5 @@
 import errno
+import fcntl
 import json
 import os
 import resource
@@ -66,6 +67,32 @@ def test_one_writer_at_a_time(folder):
         RunFolder.open(folder.path)
     folder.close()
     RunFolder.open(folder.path).close()
+
+
+@pytest.mark.parametrize("number", [errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS, errno.EBADF])
+def test_a_file_system_without_locks_is_written_with_one_warning(tmp_path, monkeypatch, number):
+    def flock(*_):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    for claim in (lambda: RunFolder.create(tmp_path, "seed: 0\n"), lambda: RunFolder.open(tmp_path)):
+        with pytest.warns(UserWarning, match=rf"no locks \({os.strerror(number)}\)") as warned:
+            folder = claim()
+        assert len(warned) == 1
+        folder.write_snapshot(0, 0.0, {"v": torch.zeros(2, 2)}, problem="p")
+        folder.close()
+
+
+def test_snapshots_are_read_without_a_lock(folder):
+    """HDF5 asks for one of its own; here somebody else has it, elsewhere there is none to have."""
+    folder.write_snapshot(0, 0.5, {"v": torch.ones(2, 3), "s": torch.ones(2, 3)}, problem="p")
+    folder.write_row({"step": 0, "t": 0.5})
+    with open(folder.snapshots, "rb") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        assert folder.snapshot_steps() == [0]
+        assert RunRecord(folder.path).snapshot(0).t == 0.5
+        folder.write_snapshot(1, 1.0, {"v": torch.ones(2, 3)}, problem="p")
+        folder.rewind(0)
 
 
 def test_rows_keep_every_digit_and_unknown_cells(folder):
