@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from graphlandau.nn.pairs import compiled
+from graphlandau.plotting import style
 
 # One thread for each of several workers; two for one, unless told otherwise: no crowd of threads on small tensors.
 if "PYTEST_XDIST_WORKER" in os.environ:
@@ -64,8 +65,9 @@ def _shape_checks(request: pytest.FixtureRequest) -> Iterator[None]:
 
 @pytest.fixture
 def small_and_quick(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """One thread, which is faster for a few particles, and no waiting for the disk."""
+    """One thread, which is faster for a few particles, no waiting for the disk, and coarse pictures."""
     monkeypatch.setattr(os, "fsync", lambda _: None)
+    monkeypatch.setattr(style, "DPI", 40)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     yield

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from graphlandau.base.errors import InvalidArgument
 
-__all__ = ["Components", "dimension", "dot", "identity", "join", "matvec", "of_message", "outer", "precision"]
+__all__ = ["Components", "dimension", "dot", "identity", "join", "less", "matvec", "of_message", "outer", "precision"]
 
 
 @dataclass(frozen=True)
@@ -180,6 +180,16 @@ def join(vectors: list[Any]) -> Any:
     for v in vectors[1:]:
         joined = joined.concat(v)
     return joined
+
+
+def less(x: Float[Tensor, "*n d"], centre: Float[Tensor, "*b d"]) -> Float[Tensor, "*n d"]:
+    """``x - centre`` to the digits of ``x``, for a centre in double precision.
+
+    The nearest number of the precision of ``x`` is taken off first, which loses nothing near the centre, then the rest
+    of it: a mean that is cast down before would shift all by its rounding, however narrow the particles are around it.
+    """
+    near = centre.to(x)
+    return x - near - (centre - near.to(centre)).to(x)
 
 
 def matvec(matrix: Float[Tensor, "N d d"], x: Float[Tensor, "N d"]) -> Float[Tensor, "N d"]:

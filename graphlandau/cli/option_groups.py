@@ -7,6 +7,7 @@ A parameter whose default is a dataclass is a group: ``step: Step = Step()`` giv
 from __future__ import annotations
 
 import dataclasses
+import functools
 import inspect
 from collections.abc import Mapping
 from typing import Any
@@ -83,6 +84,7 @@ def add_arguments(parser: ArgumentParser, found: type, key: str, skip: set[str |
                 action.help = meanings.get(field.name, action.help)
 
 
+@functools.cache
 def _documented(kind: type) -> dict[str, str]:
     """Return what a dataclass and those that it derives from say of their fields."""
     meanings: dict[str, str] = {}

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import difflib
+import functools
 import importlib
 import inspect
 import sys
@@ -94,8 +96,13 @@ def preset_names(group: str) -> list[str]:
 
 def load_preset(group: str, name: str) -> Choice:
     """Read one preset."""
-    content = read_value((preset_folder() / group / f"{name}.yaml").read_text(encoding="utf-8"))
-    return Choice(name, content["class_path"], dict(content.get("init_args") or {}))
+    content = _content(preset_folder() / group / f"{name}.yaml")
+    return Choice(name, content["class_path"], copy.deepcopy(content.get("init_args") or {}))
+
+
+@functools.cache
+def _content(path: Path) -> dict[str, Any]:
+    return read_value(path.read_text(encoding="utf-8"))
 
 
 def describe_preset(group: str, name: str) -> str:

@@ -242,4 +242,5 @@ def moments_of(problem: Problem) -> tuple[Tensor, float]:
     if equilibrium is not None and equilibrium.mean is not None and equilibrium.covariance is not None:
         return equilibrium.mean, float(equilibrium.covariance.trace()) / problem.d
     v = problem.sample(MOMENT_SAMPLES, generator=torch.Generator().manual_seed(0))
+    v = v.double()
     return v.mean(0), float(v.var(0, correction=0).mean())

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from graphlandau.base.errors import InvalidArgument
 from graphlandau.base.validation import require_finite, require_integer, require_positive, require_velocities
+from graphlandau.base.vectors import less
 from graphlandau.nn.score import ScoreModel, Solvable
 
 __all__ = ["equivariance_error", "require_equivariant"]
@@ -60,7 +61,7 @@ def equivariance_error(
     require_integer("trials", trials, minimum=1)
     s = _adapted(score, v)
     scale = s.square().sum(1).mean().sqrt().clamp_min(torch.finfo(v.dtype).tiny)
-    spread = (v - v.mean(0)).square().mean().sqrt()
+    spread = less(v, v.double().mean(0)).square().mean().sqrt()
     errors: dict[str, float] = {}
 
     def compare(symmetry: str, actual: Tensor, expected: Tensor) -> None:

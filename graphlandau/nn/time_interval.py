@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from graphlandau.base.errors import InvalidArgument
 from graphlandau.base.validation import require_integer, require_number, require_positive
+from graphlandau.base.vectors import less
 from graphlandau.nn.time_field import TimeField, as_time_field
 
 __all__ = ["TimeInterval"]
@@ -62,7 +63,7 @@ class TimeInterval(TimeField):
 
     def scaled(self, v: Float[Tensor, "*n d"]) -> Float[Tensor, "*n d"]:
         """Velocities :math:`x` in the units of the plasma."""
-        return (v - self.mean.to(v)) / self.scale.to(v)
+        return less(v, self.mean) / self.scale.to(v)
 
     def require_time(self, t: float) -> float:
         """Return ``t``.

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from graphlandau.base.errors import InvalidArgument
 from graphlandau.base.validation import require_integer, require_velocities, require_weight
+from graphlandau.base.vectors import less
 
 __all__ = ["average", "covariance", "energy", "fourth_moment", "inner", "kinetic_energy", "mass", "momentum"]
 
@@ -72,7 +73,7 @@ def covariance(v: Float[Tensor, ...], weight: Float[Tensor, " N"] | None = None)
         tensor([[ 1., -1.],
                 [-1.,  1.]])
     """
-    x = v - momentum(v, weight)
+    x = _centred(v, weight)
     if weight is None:
         return x.T @ x / v.size(0)
     return ((weight / weight.sum()).unsqueeze(1) * x).T @ x
@@ -80,5 +81,12 @@ def covariance(v: Float[Tensor, ...], weight: Float[Tensor, " N"] | None = None)
 
 def fourth_moment(v: Float[Tensor, ...], weight: Float[Tensor, " N"] | None = None) -> Float[Tensor, ""]:
     r"""Central fourth moment :math:`\langle |v - m|^4 \rangle`; :math:`d (d + 2)` for the unit Maxwellian."""
-    x = v - momentum(v, weight)
+    x = _centred(v, weight)
     return average(inner(x, x).square(), weight)
+
+
+def _centred(v: Tensor, weight: Tensor | None) -> Tensor:
+    """Velocities about their mean, which is summed in double precision."""
+    require_velocities("v", v, min_particles=1)
+    require_weight("weight", weight, v)
+    return less(v, average(v.double(), None if weight is None else weight.double()))

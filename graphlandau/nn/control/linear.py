@@ -11,6 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from graphlandau.base.errors import InvalidArgument
+from graphlandau.base.vectors import less
 from graphlandau.nn.control.base import ControlModel
 from graphlandau.nn.control.embedding import PhaseEmbedding
 from graphlandau.nn.control.objective import ControlObjective
@@ -210,14 +211,14 @@ class LinearControl(ControlModel):
         return self.coefficients if bool(self.coefficients[self.affine :].any()) else self.coefficients[: self.affine]
 
     def _functions(self, x: Tensor, v: Tensor, count: int) -> Tensor:
-        z = (self.embedding(x, v) - self.centre.to(v)) @ self.frame.to(v)
+        z = less(self.embedding(x, v), self.centre) @ self.frame.to(v)
         columns = [z, torch.ones_like(z[:, :1])]
         return torch.cat([*columns, self.more(z)] if count > self.affine else columns, dim=1)
 
     def functions_and_tangents(self, x: Tensor, v: Tensor, count: int, shear: float) -> tuple[Tensor, Tangents]:
         """Functions ``(N, count)`` with their tangents; ``count`` is the number of all or of the affine ones."""
         z, tangents = self.embedding.value_and_tangents(x, v, shear)
-        z, tangents = (z - self.centre.to(v)) @ self.frame.to(v), tangents @ self.frame.to(v)
+        z, tangents = less(z, self.centre) @ self.frame.to(v), tangents @ self.frame.to(v)
         phi, moves = torch.cat([z, torch.ones_like(z[:, :1])], dim=1), torch.nn.functional.pad(tangents, (0, 1))
         # Without shear all particles move the affine functions alike.
         own = Tangents.dense(moves) if shear != 0 else Tangents(torch.ones_like(phi)[None], moves.squeeze(1)[None])

@@ -21,7 +21,7 @@ from graphlandau.base.validation import (
     require_velocities,
     require_weight,
 )
-from graphlandau.base.vectors import dot, identity, join, matvec, outer
+from graphlandau.base.vectors import dot, identity, join, less, matvec, outer
 from graphlandau.graphs.neighbours import radius_edges
 from graphlandau.graphs.partition import Partition
 from graphlandau.nn.conv.pairwise import PairwiseLayer
@@ -248,8 +248,8 @@ class BlobScore(PairwiseLayer):
             self._require_only(edge_index, batch, v)
         partition = Partition.from_batch(batch, v)
         share = partition.normalised(weight, v)
-        mean = partition.spread(partition.total(share[:, None] * v))
-        centred = v - mean
+        mean = partition.spread(partition.total(share.double()[:, None] * v.double()))
+        centred = less(v, mean)
         h = partition.spread(self._bandwidths(centred, share, partition))[:, None].to(v.dtype)
         # In units of h: one compiled formula for every bandwidth.
         x = centred / h
@@ -258,7 +258,7 @@ class BlobScore(PairwiseLayer):
         elif edge_index is None and self.chosen_backend(v.size(1), int(partition.size.min()), v.device) == "edges":
             edge_index = complete_edges(partition)
         graph = partition if edge_index is None else add_remaining_self_loops(edge_index, num_nodes=v.size(0))[0]
-        places = None if at is None else (at - mean) / h
+        places = None if at is None else less(at, mean) / h
         mesh = None if edge_index is not None else self._mesh(x, share, partition, places)
         blob = _Blob(partition, graph, share, mean, x, h, v.new_empty(0), mesh)
         return blob._replace(inverse_density=self._inverse_density(blob))

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from graphlandau.base.errors import InvalidArgument
 from graphlandau.base.validation import is_concrete, require_integer, require_velocities, require_weight
+from graphlandau.base.vectors import less
 from graphlandau.graphs.partition import Partition
 from graphlandau.nn.score.base import ScoreModel, given
 
@@ -110,7 +111,7 @@ class WhitenedScore(ScoreModel):
 
     def whiten(self, v: Tensor, batch: Tensor | None = None) -> Tensor:
         """Whitened velocities :math:`x`."""
-        return transformed(v - self.of_plasma(self.mean.to(v), batch), self.of_plasma(self.whitening.to(v), batch))
+        return transformed(less(v, self.of_plasma(self.mean, batch)), self.of_plasma(self.whitening.to(v), batch))
 
     def forward(self, v: Float[Tensor, "N d"], *, batch: Int[Tensor, " N"] | None = None) -> Float[Tensor, "N d"]:
         """Score at ``v``."""

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from graphlandau.base.errors import InvalidArgument
 from graphlandau.base.validation import require_dimension, require_finite
+from graphlandau.base.vectors import less
 
 __all__ = ["Density", "Gaussian"]
 
@@ -143,4 +144,4 @@ class Gaussian(Density):
         return -0.5 * (self.d * (1 + math.log(2 * math.pi)) + self._log_det)
 
     def _centred(self, v: Tensor) -> Tensor:
-        return require_dimension("v", v, self.d) - self.mean.to(dtype=v.dtype, device=v.device)
+        return less(require_dimension("v", v, self.d), self.mean)
