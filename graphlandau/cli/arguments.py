@@ -315,8 +315,12 @@ def parse_values(parser: ArgumentParser, values: Mapping[str, Any]) -> Namespace
                 raise InvalidArgument(key, f"must be {describe_type(action._typehint)}", repr(values[key])) from error
         raise ValueError(" ".join(str(error).split())) from error
     for key in known.keys() & values.keys():
-        # Where a name may stand for a number: this is no number here, but one to jsonargparse.
-        if isinstance(values[key], str) and isinstance(found[key], float) and isinstance(_meaning(values[key]), str):
+        # Where a name may stand for a number or a truth: this is none here, but one to jsonargparse.
+        if (
+            isinstance(values[key], str)
+            and isinstance(found[key], float | bool)
+            and isinstance(_meaning(values[key]), str)
+        ):
             raise InvalidArgument(key, f"must be {describe_type(known[key]._typehint)}", repr(values[key]))
     return found
 

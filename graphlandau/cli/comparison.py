@@ -16,11 +16,11 @@ from graphlandau.cli.aliases import current_keys
 from graphlandau.cli.arguments import dotted
 from graphlandau.cli.presets import GROUPS, Choice, preset_label
 from graphlandau.plotting import RunRecord
-from graphlandau.plotting.comparison import figure
-from graphlandau.plotting.style import save
+from graphlandau.plotting.comparison import Swept, figure
+from graphlandau.plotting.style import PALETTE, save
 from graphlandau.run.summary import left_out
 
-__all__ = ["compare_runs", "final_numbers", "labels", "read_runs", "title"]
+__all__ = ["compare_runs", "final_numbers", "labels", "read_runs", "swept", "title"]
 
 # Arguments of a problem that are no more than defaults of the run, or say how particles represent the same density.
 DEFAULTS = ("t_end", "dt", "particles", "bandwidth", "cells", "loading")
@@ -40,7 +40,7 @@ def compare_runs(folders: Sequence[str | Path], out: str | Path) -> list[dict[st
     """
     runs = read_runs([folder for folder in folders if Path(folder).resolve() != Path(out).resolve()])
     rows = [final_numbers(label, run) for label, run in runs.items()]
-    picture = figure(runs, title(list(runs.values())))
+    picture = figure(runs, title(list(runs.values())), swept(runs))
     try:
         Path(out).mkdir(parents=True, exist_ok=True)
         write_csv(Path(out) / "comparison.csv", rows)
@@ -112,6 +112,35 @@ def labels(configs: Sequence[Mapping[str, Any]], paths: Sequence[str]) -> list[s
     if len(set(found)) < len(found):
         found = [f"{label} ({path})" if label else path for label, path in zip(found, paths, strict=True)]
     return found
+
+
+def swept(runs: Mapping[str, RunRecord]) -> Swept | None:
+    """Return the number over which the runs are a sweep, ``None`` if they are not.
+
+    That is the first that varies, particles and dt before others, if it takes three values, or two in four runs or
+    more, and at most as many cases as there are colours. The seed makes no case.
+    """
+    configs = {label: current_keys(dotted(run.config)) for label, run in runs.items()}
+    given = list(configs.values())
+    varying = [key for key in dict.fromkeys(key for config in given for key in config) if _varies(key, given)]
+    numbers = [k for k in varying if k not in ("seed", "t_end", "threads") and all(map(_is_positive, _of(k, given)))]
+    for key in sorted(numbers, key=lambda key: ("particles", "dt", key).index(key)):
+        values = {label: float(config[key]) for label, config in configs.items()}
+        others = [{k: x for k, x in config.items() if k not in (key, "seed", "threads")} for config in given]
+        rest = [k for k in varying if k not in (key, "seed", "threads")]
+        names = [_label(config, rest) or "all runs" for config in others]
+        many = len(set(values.values())) >= (3 if len(runs) < 4 else 2)
+        if many and len(set(names)) <= len(PALETTE):
+            return Swept(key, values, dict(zip(runs, names, strict=True)))
+    return None
+
+
+def _of(key: str, configs: Sequence[Mapping[str, Any]]) -> list[Any]:
+    return [config.get(key) for config in configs]
+
+
+def _is_positive(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and value > 0
 
 
 def title(runs: Sequence[RunRecord]) -> str:

@@ -78,11 +78,21 @@ def command(argv: list[str]) -> int:
 
 
 def _plot(argv: list[str]) -> int:
-    if len(argv) != 1 or argv[0].startswith("-"):
-        raise ValueError(f"plot takes one run folder: graphlandau plot RUN_DIR (got {' '.join(argv) or 'nothing'})")
+    from graphlandau.cli.arguments import read_arguments
+    from graphlandau.cli.presets import suggest
+
+    given = read_arguments(argv, words="run_dir")
+    if "help" in given:
+        print(USAGE)
+        return 0
+    for key in sorted(given.keys() - {"run_dir", "figures"}):
+        raise ValueError(f"'{key}' is not a known key of plot; {suggest(key, ['figures'])}")
+    folders = given.get("run_dir", [])
+    if len(folders) != 1:
+        raise ValueError(f"plot takes one run folder: graphlandau plot RUN_DIR (got {' '.join(folders) or 'nothing'})")
     from graphlandau.plotting import plot_run
 
-    for picture in plot_run(Path(argv[0])):
+    for picture in plot_run(Path(folders[0]), given.get("figures", ["png"])[-1]):
         print(picture)
     return 0
 

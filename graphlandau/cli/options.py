@@ -27,7 +27,7 @@ class RunOptions:
         checkpoint_every: Steps between two checkpoints.
         baselines: Whether to measure the density errors of the exact score and of fresh exact samples too.
         certificate: Whether to follow the score of the density that the particles really have, and the bounds by it.
-        figures: Whether to draw the figures at the end.
+        figures: Whether to draw the figures at the end, or as what files: png, pdf, svg (true: png).
     """
 
     particles: int | None = None
@@ -44,7 +44,7 @@ class RunOptions:
     checkpoint_every: int = 25
     baselines: bool = True
     certificate: bool = False
-    figures: bool = True
+    figures: bool | Literal["png", "pdf", "svg"] = True
 
 
 OPTIONS = tuple(RunOptions.__dataclass_fields__)

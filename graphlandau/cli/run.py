@@ -92,8 +92,10 @@ def _resume(given: Mapping[str, list[str]]) -> int:
         summary = distributed.by_first(folder.read_summary)
         if summary is not None and summary["steps"] == simulation.steps:
             print(f"{folder.path} is finished at t = {summary['t']:g}; a later --t_end would continue it")
-            drawn = any(folder.path.glob("figures/*.png")) or not speaks()
-            return _draw(folder.path) if config.options.figures and not drawn else 0
+            wanted = config.options.figures
+            kind = wanted if isinstance(wanted, str) else "png"
+            drawn = any(folder.path.glob(f"figures/*.{kind}")) or not speaks()
+            return _draw(folder.path, wanted) if wanted and not drawn else 0
         before = folder.config.read_text(encoding="utf-8")
         folder.reopen(config.to_yaml())
         try:
@@ -150,7 +152,7 @@ def _execute(simulation: Simulation, config: RunConfig, new_in: Path | None = No
         folder.close()
     print(_report(result.summary))
     print(f"  {'folder':<28}{folder.path}")
-    return _draw(folder.path) if config.options.figures and speaks() else 0
+    return _draw(folder.path, config.options.figures) if config.options.figures and speaks() else 0
 
 
 def _first_line(error: Exception) -> str:
@@ -176,10 +178,8 @@ def _report(summary: Mapping[str, Any]) -> str:
     note = "" if sample is None else f"{sample:.3g} from the exact evolution of this sample"
     add("covariance error", "cov_frobenius_error", note)
     error = summary.get("kl_stderr")
-    if error is None:
-        add("KL from the exact", "kl")
-    else:
-        add("KL from equilibrium", "kl", f"standard error {error:.2g}")
+    whence = "equilibrium" if "kinetic" in summary else "the exact"
+    add(f"KL from {whence}", "kl", "" if error is None else f"standard error {error:.2g}")
     add("growth rate of the mode", "growth_rate", _beside(summary, "growth_rate_exact"))
     add("frequency of the mode", "frequency", _beside(summary, "frequency_exact"))
     add("free energy", "free_energy")
@@ -194,13 +194,14 @@ def _beside(summary: Mapping[str, Any], key: str) -> str:
     return "" if summary.get(key) is None else f"{summary[key]:.3g} by the dispersion relation"
 
 
-def _draw(folder: Path) -> int:
+def _draw(folder: Path, figures: bool | str) -> int:
     """Draw the figures; the run is complete, with figures or without."""
-    again = f"the run is complete, try: graphlandau plot {folder}"
+    kind = f" --figures {figures}" if isinstance(figures, str) else ""
+    again = f"the run is complete, try: graphlandau plot {folder}{kind}"
     try:
         from graphlandau.plotting import plot_run
 
-        pictures = plot_run(folder)
+        pictures = plot_run(folder, figures) if isinstance(figures, str) else plot_run(folder)
     except KeyboardInterrupt:
         return fail(f"interrupted while the figures were drawn; {again}", 130)
     except Exception as error:

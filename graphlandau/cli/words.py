@@ -21,7 +21,7 @@ USAGE = """usage: graphlandau run --problem NAME --method NAME [--score NAME | -
                          [--KEY VALUE ...]
        graphlandau compare RUN_DIR RUN_DIR ... [--out DIR]
        graphlandau list            problems, methods, scores, backends, experiments
-       graphlandau plot RUN_DIR    draw the figures of a run
+       graphlandau plot RUN_DIR [--figures png|pdf|svg]    draw the figures of a run
        graphlandau doctor          what works on this machine
        graphlandau --version
 

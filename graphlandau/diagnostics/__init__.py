@@ -7,7 +7,7 @@ from graphlandau.diagnostics.density import (
     relative_l2_error,
     scott_bandwidth,
 )
-from graphlandau.diagnostics.entropy import entropy, entropy_dissipation, kl_divergence
+from graphlandau.diagnostics.entropy import entropy, entropy_dissipation, kl_divergence, standard_error
 from graphlandau.diagnostics.equilibrium import (
     effective_particles,
     equilibrium_distance,
@@ -51,5 +51,6 @@ __all__ = [
     "relative_l2_error",
     "relative_trajectory_error",
     "scott_bandwidth",
+    "standard_error",
     "temperature",
 ]

@@ -8,7 +8,7 @@ from torch import Tensor
 from graphlandau.base.errors import InvalidArgument
 from graphlandau.physics.moments import average, inner
 
-__all__ = ["entropy", "entropy_dissipation", "kl_divergence"]
+__all__ = ["entropy", "entropy_dissipation", "kl_divergence", "standard_error"]
 
 
 def entropy(log_f: Float[Tensor, " N"], weight: Float[Tensor, " N"] | None = None) -> Float[Tensor, ""]:
@@ -54,3 +54,22 @@ def kl_divergence(
     if log_f.dim() != 1 or log_f.shape != log_p.shape:
         raise InvalidArgument("log_p", f"must have the shape (N,) of log_f, {tuple(log_f.shape)}", tuple(log_p.shape))
     return average(log_f - log_p, weight)
+
+
+def standard_error(x: Float[Tensor, " N"], weight: Float[Tensor, " N"] | None = None) -> Float[Tensor, ""]:
+    r"""Standard error of the mean of a number that each particle has, from the particles being a sample.
+
+    .. math::
+        \Bigl( \frac{N}{N - 1} \sum_i p_i (x_i - \langle x \rangle)^2 \sum_j p_j^2 \Bigr)^{1/2},
+        \qquad p_i = w_i / \sum_j w_j
+
+    With equal weights the standard deviation over :math:`\sqrt{N}`; zero of one particle.
+
+    Example:
+        >>> standard_error(torch.tensor([1.0, 2.0, 3.0, 4.0]))
+        tensor(0.6455)
+    """
+    n = x.numel()
+    share = 1 / n if weight is None else float((weight / weight.sum()).square().sum())
+    variance = average((x - average(x, weight)).square(), weight) * (n / max(n - 1, 1))
+    return (variance * share).sqrt()

@@ -6,7 +6,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from graphlandau.plotting.style import PALETTE, REFERENCE, legend, time_axis, widen_decades
+from graphlandau.plotting.style import PALETTE, REFERENCE, headline, legend, time_axis, widen_decades
 from graphlandau.run.record import RunRecord
 
 __all__ = ["draw_drift", "figure"]
@@ -28,13 +28,15 @@ def draw_drift(ax: Axes, t: np.ndarray, drift: np.ndarray, dtype: np.dtype, y: s
 
 
 def figure(run: RunRecord) -> Figure | None:
-    """Drift of energy (relative), momentum and mass (absolute), a panel each."""
+    """Drift of energy (relative), momentum and, where the weights sum up to another one, mass: a panel each."""
     panels = {
         "energy_rel_drift": (r"$|E(t) - E(t_0)| \, / \, E(t_0)$", "Energy"),
         "momentum_abs_drift": (r"$|\langle v \rangle(t) - \langle v \rangle(t_0)|$", "Momentum"),
         "mass": (r"$|\sum_i w_i - 1|$", "Mass"),
     }
     found = [(name, series) for name in panels if (series := run.series(name)) is not None]
+    # Particles of equal weight have the mass 1 by definition.
+    found = [(name, series) for name, series in found if name != "mass" or (series[1] != 1).any()]
     if not found:
         return None
     fig = Figure(figsize=(4.2 * len(found), 3.9), layout="constrained")
@@ -44,5 +46,5 @@ def figure(run: RunRecord) -> Figure | None:
         drift = values - 1 if name == "mass" else values
         draw_drift(ax, t, drift, run.dtype, *panels[name], PALETTE[k])
         legend(ax, loc="upper left")
-    fig.suptitle(f"Conservation: {run.title}", x=0.01, ha="left")
+    headline(fig, f"Conservation: {run.title}")
     return fig

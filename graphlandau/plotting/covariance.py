@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
+import itertools
+import math
+
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from graphlandau.diagnostics import effective_particles, equilibrium_distance_mc
-from graphlandau.plotting.style import EXACT, PALETTE, REFERENCE, legend, time_axis, widen_decades
+from graphlandau.plotting.style import EXACT, PALETTE, REFERENCE, headline, legend, time_axis, widen_decades
 from graphlandau.run.record import RunRecord
 
-__all__ = ["draw_covariance", "draw_covariance_error", "draw_equilibrium_distance", "exact_covariance", "figure"]
+__all__ = [
+    "draw_covariance",
+    "draw_covariance_error",
+    "draw_equilibrium_distance",
+    "exact_covariance",
+    "figure",
+    "relaxing_off_diagonals",
+]
 
 
 def exact_covariance(run: RunRecord, times: np.ndarray) -> np.ndarray | None:
@@ -21,8 +31,25 @@ def exact_covariance(run: RunRecord, times: np.ndarray) -> np.ndarray | None:
     return np.stack([value.numpy() for value in values if value is not None])
 
 
+def relaxing_off_diagonals(run: RunRecord) -> list[tuple[int, int]]:
+    r"""Return the entries :math:`a < b` that relax: a correlation above a tenth at some time, beyond its noise.
+
+    The noise of a correlation of N particles is :math:`1 / \sqrt{N}`. The metrics have these entries for d <= 3.
+    """
+    noise = 4 / math.sqrt(effective_particles(len(run.snapshot(0).v), run.weight))
+    found = []
+    for a, b in itertools.combinations(range(min(run.problem.d, 3)), 2):
+        entries = [run.series(f"cov_{i + 1}_{j + 1}") for i, j in ((a, b), (a, a), (b, b))]
+        if any(entry is None for entry in entries):
+            continue
+        off, first, second = (entry[1] for entry in entries if entry is not None)
+        if np.abs(off / np.sqrt(first * second)).max() > max(0.1, noise):
+            found.append((a, b))
+    return found
+
+
 def draw_covariance(ax: Axes, run: RunRecord) -> None:
-    r"""Draw the diagonal :math:`\Sigma_{aa}(t)`; beyond d = 3 the third and later share one style.
+    r"""Draw the diagonal :math:`\Sigma_{aa}(t)` and what else relaxes; beyond d = 3 the third and later share a style.
 
     With it the exact evolution or, where only that is known, the temperature at equilibrium.
     """
@@ -43,8 +70,16 @@ def draw_covariance(ax: Axes, run: RunRecord) -> None:
         ax.plot([], [], label="exact", **EXACT)
     elif (equilibrium := run.problem.equilibrium()) is not None:
         T = float(equilibrium.covariance[0, 0])
-        ax.plot(run.time_span, [T] * 2, label="temperature at equilibrium", gid="equilibrium", **REFERENCE)
-    time_axis(ax, run.time_span, r"covariance $\Sigma_{aa}$", "Covariance")
+        ax.plot(run.time_span, [T] * 2, label="at equilibrium", gid="equilibrium", **REFERENCE)
+    for k, (a, b) in enumerate(relaxing_off_diagonals(run)):
+        name = f"cov_{a + 1}_{b + 1}"
+        style = {"color": PALETTE[3 + k], "linewidth": 2.0, "linestyle": (0, (1, 1.2))}
+        ax.plot(run.metrics["t"], run.metrics[name], label=rf"$\Sigma_{{{a + 1}{b + 1}}}$", gid=name, **style)
+        if truth is not None:
+            ax.plot(times, truth[:, a, b], gid="exact", **EXACT)
+        else:
+            ax.plot(run.time_span, [0.0, 0.0], gid="equilibrium_off_diagonal", **REFERENCE)
+    time_axis(ax, run.time_span, r"covariance $\Sigma_{ab}$", "Covariance")
     # An isotropic problem keeps its covariance: show that as a flat line, not as magnified noise.
     low, high = ax.get_ylim()
     middle, span = (low + high) / 2, max(high - low, 0.2 * abs(high))
@@ -95,5 +130,5 @@ def figure(run: RunRecord) -> Figure | None:
     for ax, draw in zip(axes, [draw_covariance, *panels], strict=True):
         draw(ax, run)
         legend(ax)
-    fig.suptitle(f"Covariance of the particles: {run.title}", x=0.01, ha="left")
+    headline(fig, f"Covariance of the particles: {run.title}")
     return fig

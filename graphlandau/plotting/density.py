@@ -12,7 +12,7 @@ from torch import Tensor
 
 from graphlandau.diagnostics import gaussian_kde
 from graphlandau.plotting import exact
-from graphlandau.plotting.style import EXACT, PALETTE, SMOOTHED, velocity_axis
+from graphlandau.plotting.style import EXACT, PALETTE, SMOOTHED, headline, velocity_axis
 from graphlandau.run.record import RunRecord, Snapshot
 
 __all__ = [
@@ -61,7 +61,7 @@ def draw_slice(ax: Axes, run: RunRecord, snapshot: Snapshot, component: int, col
         _draw_exact(ax, x, exact.slice_along(density, x, component), exact.smoothed_slice(density, x, component, h))
     others = ", 0" * (run.problem.d - 1)
     name = f"$f(v_1{others})$" if component == 0 else f"$f(v_{component + 1} e_{component + 1})$"
-    velocity_axis(ax, run.half_width, component, name)
+    velocity_axis(ax, run.views[component], component, name)
 
 
 def draw_marginal(ax: Axes, run: RunRecord, snapshot: Snapshot, component: int, colour: Any, label: str) -> None:
@@ -72,7 +72,7 @@ def draw_marginal(ax: Axes, run: RunRecord, snapshot: Snapshot, component: int, 
     if density is not None:
         f = exact.marginal(density, x, component, run.half_width)
         _draw_exact(ax, x, f, exact.smoothed_curve(f, x, h))
-    velocity_axis(ax, run.half_width, component, f"$f_{component + 1}(v_{component + 1})$")
+    velocity_axis(ax, run.views[component], component, f"$f_{component + 1}(v_{component + 1})$")
 
 
 def _draw_exact(ax: Axes, x: Tensor, f: Tensor, smoothed: Tensor) -> None:
@@ -107,12 +107,13 @@ def figure(run: RunRecord) -> Figure:
             draw_slice(grid[0, column], run, snapshot, 0, PALETTE[0], "particles, $v_1$")
         for a in range(min(d, 3)):
             draw_marginal(grid[-1, column], run, snapshot, a, PALETTE[a], f"particles, $v_{a + 1}$")
-        grid[-1, column].set(xlabel="$v_a$ (dimensionless)", ylabel="marginals $f_a(v_a)$")
+        low, high = zip(*run.views[:3], strict=True)
+        grid[-1, column].set(xlabel="$v_a$ (dimensionless)", ylabel="marginals $f_a(v_a)$", xlim=(min(low), max(high)))
         grid[0, column].set_title(f"$t = {snapshot.t:.4g}$")
     for ax in grid[:, 1:].flat:
         ax.set_ylabel("")
     for ax in grid[:, 0]:
         ax.set_ylim(bottom=0)
     fig.legend(handles=line_meanings(run, snapshots, list(grid[::-1].flat)), loc="outside lower center", ncols=5)
-    fig.suptitle(f"Density estimated from the particles: {run.title}", x=0.01, ha="left")
+    headline(fig, f"Density estimated from the particles: {run.title}")
     return fig

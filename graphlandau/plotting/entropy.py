@@ -7,7 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from graphlandau.plotting import exact
-from graphlandau.plotting.style import EXACT, PALETTE, REFERENCE, legend, time_axis
+from graphlandau.plotting.style import EXACT, PALETTE, REFERENCE, headline, legend, time_axis
 from graphlandau.run.record import RunRecord
 
 __all__ = ["draw_dissipation", "draw_entropy", "figure"]
@@ -79,5 +79,5 @@ def figure(run: RunRecord) -> Figure | None:
     for ax, draw in zip(fig.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
         draw(ax, run)
         legend(ax)
-    fig.suptitle(f"Entropy: {run.title}", x=0.01, ha="left")
+    headline(fig, f"Entropy: {run.title}")
     return fig

@@ -4,29 +4,38 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from graphlandau.plotting.style import PALETTE, REFERENCE, legend, time_axis, widen_decades
+from graphlandau.plotting.style import (
+    PALETTE,
+    REFERENCE,
+    draw_standard_errors,
+    headline,
+    legend,
+    time_axis,
+    widen_decades,
+)
 from graphlandau.run.record import RunRecord
 
 __all__ = ["DENSITY_CURVES", "draw_density_error", "draw_fisher", "draw_kl", "figure"]
 
-# The baselines of the density error are grey: what is left with the exact score, and with no time steps at all.
+# The references of the density error are grey: what is left with the exact score, and with no time steps at all.
 # The sample sets them, so a method that evens its particles out, as the blob method does, can lie below.
-_FLOOR: dict[str, Any] = {"linewidth": 1.2, "markersize": 4, "clip_on": False}
+_REFERENCE: dict[str, Any] = {"linewidth": 1.2, "markersize": 4, "clip_on": False}
 DENSITY_CURVES: dict[str, tuple[str, dict[str, Any]]] = {
     "rel_l2_density": (
         "density of the particles",
         {"color": PALETTE[1], "marker": "o", "zorder": 3, "clip_on": False},
     ),
     "rel_l2_density_exact_score": (
-        "floor: same particles, exact score",
-        {"color": "0.25", "marker": "s", "linestyle": (0, (4, 2)), "zorder": 4} | _FLOOR,
+        "reference: same particles, exact score",
+        {"color": "0.25", "marker": "s", "linestyle": (0, (4, 2)), "zorder": 4} | _REFERENCE,
     ),
     "rel_l2_density_fresh": (
-        "floor: fresh exact samples",
-        {"color": "0.55", "marker": "^", "linestyle": (0, (1, 1.3))} | _FLOOR,
+        "reference: fresh exact samples",
+        {"color": "0.55", "marker": "^", "linestyle": (0, (1, 1.3))} | _REFERENCE,
     ),
 }
 
@@ -53,10 +62,15 @@ def draw_density_error(ax: Axes, run: RunRecord) -> None:
 
 
 def draw_kl(ax: Axes, run: RunRecord) -> None:
-    r"""Draw :math:`\langle \log f_i - \log f_*(v_i) \rangle`; as an estimate it may dip below zero."""
-    series = run.series("kl")
+    r"""Draw :math:`\langle \log f_i - \log f_*(v_i) \rangle`; as an estimate it may dip below zero.
+
+    With two standard errors on either side, where the run has them.
+    """
+    series, errors = run.series("kl"), run.series("kl_stderr")
     if series is not None:
-        ax.plot(*series, color=PALETTE[2], gid="kl")
+        ax.plot(*series, color=PALETTE[2], gid="kl", label="particles")
+        if errors is not None:
+            draw_standard_errors(ax, *series, np.interp(series[0], *errors), PALETTE[2])
     ax.axhline(0, **REFERENCE)
     time_axis(ax, run.time_span, r"$\langle \log f_i - \log f_*(v_i) \rangle$", "KL divergence (estimate)")
 
@@ -70,7 +84,6 @@ def figure(run: RunRecord) -> Figure | None:
     fig = Figure(figsize=(4.5 * len(panels), 4.2), layout="constrained")
     for ax, draw in zip(fig.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
         draw(ax, run)
-        if draw is draw_density_error:
-            legend(ax, loc="upper right")
-    fig.suptitle(f"Error against the exact solution: {run.title}", x=0.01, ha="left")
+        legend(ax, loc="upper right" if draw is draw_density_error else "best")
+    headline(fig, f"Error against the exact solution: {run.title}")
     return fig

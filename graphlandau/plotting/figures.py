@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from matplotlib.figure import Figure
 
+from graphlandau.base.validation import require_one_of
 from graphlandau.plotting import (
     conservation,
     covariance,
@@ -24,7 +25,7 @@ from graphlandau.plotting import (
     relaxation,
     score,
 )
-from graphlandau.plotting.style import save, styled
+from graphlandau.plotting.style import FORMATS, save, styled
 from graphlandau.run.record import RunRecord
 
 __all__ = ["FIGURES", "RunFigure", "figures_of", "plot_run"]
@@ -76,16 +77,21 @@ def figures_of(run: RunRecord) -> dict[str, Callable[[RunRecord], Figure | None]
     return {figure.name: figure.draw for figure in FIGURES if figure.applies(run)}
 
 
-def plot_run(run_dir: Path) -> list[Path]:
+def plot_run(run_dir: Path, file_format: str = "png") -> list[Path]:
     """Draw every figure that makes sense for a run into ``run_dir/figures`` and return the files.
 
     Everything is read from the folder (``config.yaml``, ``metrics.csv``, ``snapshots.h5``), so a run can be drawn while
     it goes on, after it was stopped, or on another machine. A figure whose data the run does not have, for example
     errors without an exact solution, is left out.
 
+    Args:
+        run_dir: Folder of the run.
+        file_format: ``"png"``, ``"pdf"`` or ``"svg"``; in the last two, particles are images.
+
     Raises:
-        ValueError: If ``run_dir`` is no run folder, or its problem cannot be built.
+        ValueError: If ``run_dir`` is no run folder, its problem cannot be built, or the format is another one.
     """
+    require_one_of("figures", file_format, FORMATS)
     run = RunRecord(Path(run_dir))
     folder = run.path / "figures"
     folder.mkdir(exist_ok=True)
@@ -94,5 +100,5 @@ def plot_run(run_dir: Path) -> list[Path]:
         with styled():
             figure = draw(run)
         if figure is not None:
-            files.append(save(figure, folder / f"{name}.png"))
+            files.append(save(figure, folder / f"{name}.{file_format}"))
     return files

@@ -34,7 +34,7 @@ def draw_marginal(ax: Axes, run: RunRecord, snapshot: PhaseSnapshot, coordinate:
     is_x = coordinate < problem.d_x
     period = problem.lengths[coordinate] if is_x and problem.lengths is not None else None
     values = coordinates(snapshot)[:, coordinate]
-    edges, view = line_bins(values, period)
+    edges, view = line_bins(values, period, quiet=problem.loading == "quiet")
     f = line_histogram(values, edges)
     ax.stairs(f, edges, fill=True, color=PALETTE[0], alpha=0.3, label=f"particles at $t = {snapshot.t:.4g}$")
     ax.stairs(f, edges, color=PALETTE[0], linewidth=1.0, gid="particles")

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from graphlandau.plotting import conservation, covariance, density, entropy, errors, particles
-from graphlandau.plotting.style import PALETTE, legend, time_axis, time_colours, widen_decades
+from graphlandau.plotting.style import PALETTE, headline, legend, time_axis, time_colours, widen_decades
 from graphlandau.problems import Problem
 from graphlandau.run.record import RunRecord, Snapshot
 
@@ -85,5 +85,5 @@ def figure(run: RunRecord) -> Figure:
     for ax, draw in zip(lower[1:], panels, strict=True):
         draw(ax, run)
         legend(ax)
-    fig.suptitle(f"A plasma relaxing: {run.title}", x=0.01, ha="left", fontsize=14)
+    headline(fig, f"A plasma relaxing: {run.title}", size=14)
     return fig

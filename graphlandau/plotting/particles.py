@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import numpy as np
 import torch
 from matplotlib.axes import Axes
@@ -11,12 +13,14 @@ from matplotlib.figure import Figure
 from scipy.interpolate import RegularGridInterpolator
 
 from graphlandau.diagnostics import gaussian_kde, grid_axes, scott_bandwidth
-from graphlandau.plotting.style import DENSITY_MAP, NIGHT
+from graphlandau.plotting.style import DENSITY_MAP, NIGHT, headline
 from graphlandau.run.record import RunRecord, Snapshot
 
-__all__ = ["density_at_particles", "draw_particles", "draw_scale", "figure"]
+__all__ = ["density_at_particles", "draw_particles", "draw_scale", "figure", "plane_view"]
 
 _POINTS = 161
+# Up to this ratio of the extents in v_1 and v_2 a circle is drawn as one.
+_ONE_SCALE = 1.6
 
 
 def density_at_particles(run: RunRecord, snapshot: Snapshot) -> np.ndarray:
@@ -31,6 +35,17 @@ def density_at_particles(run: RunRecord, snapshot: Snapshot) -> np.ndarray:
     return RegularGridInterpolator([axis.numpy() for axis in axes], f.numpy())(plane.numpy())
 
 
+def plane_view(run: RunRecord) -> tuple[tuple[float, float], tuple[float, float], Literal["equal", "auto"]]:
+    """Return limits of v_1 and v_2 and the aspect of the panel: one scale for both unless most of it stayed empty."""
+    (left, right), (bottom, top) = run.views[:2]
+    width, height = right - left, top - bottom
+    if max(width, height) > _ONE_SCALE * min(width, height):
+        return (left, right), (bottom, top), "auto"
+    half = max(width, height) / 2
+    x, y = (left + right) / 2, (bottom + top) / 2
+    return (x - half, x + half), (y - half, y + half), "equal"
+
+
 def draw_particles(
     axes: list[Axes], run: RunRecord, snapshots: list[Snapshot], *, thinning: int = 40_000
 ) -> ScalarMappable:
@@ -40,14 +55,16 @@ def draw_particles(
     """
     density = [density_at_particles(run, snapshot)[:thinning] for snapshot in snapshots]
     norm = Normalize(0, max(f.max() for f in density))
+    x, y, aspect = plane_view(run)
     for ax, snapshot, f in zip(axes, snapshots, density, strict=True):
         order = np.argsort(f)
         v = snapshot.v[:thinning, :2][torch.from_numpy(order)].numpy()
         size = float(np.clip(5e4 / len(v), 1.2, 22))
-        ax.scatter(v[:, 0], v[:, 1], c=f[order], norm=norm, cmap=DENSITY_MAP, s=size, linewidths=0)
+        # As an image in a PDF: tens of thousands of circles are slow to open.
+        ax.scatter(v[:, 0], v[:, 1], c=f[order], norm=norm, cmap=DENSITY_MAP, s=size, linewidths=0, rasterized=True)
         ax.set_facecolor(NIGHT)
         ax.grid(visible=False)
-        ax.set(xlim=(-run.half_width, run.half_width), ylim=(-run.half_width, run.half_width), aspect="equal")
+        ax.set(xlim=x, ylim=y, aspect=aspect)
         ax.text(
             0.04,
             0.95,
@@ -78,5 +95,5 @@ def figure(run: RunRecord) -> Figure:
     axes = list(fig.subplots(1, len(snapshots), squeeze=False)[0])
     scale = draw_particles(axes, run, snapshots)
     draw_scale(axes[-1], run, scale)
-    fig.suptitle(f"Particles coloured by density: {run.title}", x=0.01, ha="left")
+    headline(fig, f"Particles coloured by density: {run.title}")
     return fig

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
 import torch
+from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
-from matplotlib.colors import Normalize, PowerNorm
+from matplotlib.colors import Colormap, Normalize, PowerNorm
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 from matplotlib.lines import Line2D
 from matplotlib.text import Text
 
-from graphlandau.plotting.histogram import Bins, phase_bins
+from graphlandau.plotting.histogram import HARMONICS, Bins, carries_small_wave, phase_bins
 from graphlandau.plotting.known import plane_density, target
 from graphlandau.plotting.phase_snapshot import PhaseSnapshot, phase_snapshot
 from graphlandau.plotting.style import NIGHT, NIGHT_MAP, headline
@@ -24,6 +26,7 @@ __all__ = ["LEVELS", "axis_names", "colour_norm", "contour_meaning", "draw_histo
 # Contours, as shares of the largest value.
 LEVELS = (0.01, 0.1, 0.5)
 _POINTS = 201
+WAVE_MAP = colormaps["RdBu_r"]
 # Keeps the time legible where a contour passes behind it.
 _PLATE = {"facecolor": NIGHT, "edgecolor": "none", "alpha": 0.7, "boxstyle": "round,pad=0.2"}
 
@@ -34,19 +37,29 @@ def axis_names(run: RunRecord) -> tuple[str, str]:
 
 
 def draw_histogram(ax: Axes, run: RunRecord, bins: Bins, snapshot: PhaseSnapshot, norm: Normalize) -> AxesImage:
-    """Draw the histogram density of (x_1, v_1) on the dark ground, with the time."""
-    density = bins.density(snapshot)
+    """Draw the histogram density of (x_1, v_1) on the dark ground."""
+    return _draw_image(ax, run, bins, bins.density(snapshot), norm, NIGHT_MAP)
+
+
+def draw_wave(ax: Axes, run: RunRecord, bins: Bins, snapshot: PhaseSnapshot, norm: Normalize) -> AxesImage:
+    """Draw what of the histogram density varies along the box, red where there is more than the mean."""
+    return _draw_image(ax, run, bins, bins.wave(snapshot, HARMONICS * run.problem.mode), norm, WAVE_MAP)
+
+
+def _draw_image(
+    ax: Axes, run: RunRecord, bins: Bins, values: np.ndarray, norm: Normalize, colours: Colormap
+) -> AxesImage:
     image = ax.imshow(
-        density.T,
+        values.T,
         extent=bins.extent,
         origin="lower",
         aspect="auto",
-        cmap=NIGHT_MAP,
+        cmap=colours,
         norm=norm,
         interpolation="bilinear",
     )
     x, v = axis_names(run)
-    ax.set(xlim=bins.x_view, ylim=bins.v_view, facecolor=NIGHT, xlabel=f"{x} (dimensionless)", ylabel=v)
+    ax.set(xlim=bins.x_view, ylim=bins.v_view, facecolor=colours(0.0), xlabel=f"{x} (dimensionless)", ylabel=v)
     ax.grid(visible=False)
     return image
 
@@ -78,7 +91,13 @@ def colour_norm(highest: float) -> Normalize:
 def draw_histograms(
     axes: Sequence[Axes], run: RunRecord, snapshots: Sequence[PhaseSnapshot], bins: Bins
 ) -> tuple[ScalarMappable, str | None]:
-    """Draw a panel per snapshot; return the colour scale they share, and what the contours are of."""
+    """Draw a panel per snapshot; return the colour scale they share, and what the contours are of.
+
+    A small wave (:func:`graphlandau.plotting.histogram.carries_small_wave`) is drawn without the mean over the box,
+    which would hide it.
+    """
+    if carries_small_wave(run, snapshots, bins):
+        return _draw_waves(axes, run, snapshots, bins), None
     norm = colour_norm(max(float(bins.density(snapshot).max()) for snapshot in snapshots))
     meaning = None
     for ax, snapshot in zip(axes, snapshots, strict=True):
@@ -88,15 +107,29 @@ def draw_histograms(
     return ScalarMappable(norm, NIGHT_MAP), meaning
 
 
-def scale_label(run: RunRecord) -> str:
+def _draw_waves(axes: Sequence[Axes], run: RunRecord, snapshots: Sequence[PhaseSnapshot], bins: Bins) -> ScalarMappable:
+    # Late structures are fine and weak, noise at the edge is rare and strong: colours end at a high quantile.
+    waves = np.abs([bins.wave(snapshot, HARMONICS * run.problem.mode) for snapshot in snapshots])
+    highest = float(np.quantile(waves, 0.998))
+    norm = Normalize(-highest, highest)
+    for ax, snapshot in zip(axes, snapshots, strict=True):
+        draw_wave(ax, run, bins, snapshot, norm)
+        draw_time(ax, snapshot.t)
+    return ScalarMappable(norm, WAVE_MAP)
+
+
+def scale_label(run: RunRecord, scale: ScalarMappable) -> str:
     """Return what the colours mean."""
     x, v = axis_names(run)
-    return f"density of $({x[1:-1]}, {v[1:-1]})$"
+    pair = f"({x[1:-1]}, {v[1:-1]})"
+    if scale.cmap is not WAVE_MAP:
+        return f"density of ${pair}$"
+    return rf"$\delta f{pair}$: density less its mean over the box," + f"\nthe first {HARMONICS} harmonics of the mode"
 
 
 def draw_scale(ax: Axes, run: RunRecord, scale: ScalarMappable) -> None:
     """Draw the colour bar right of ``ax``, as high as it."""
-    bar = ax.figure.colorbar(scale, cax=ax.inset_axes((1.04, 0, 0.04, 1)), label=scale_label(run))
+    bar = ax.figure.colorbar(scale, cax=ax.inset_axes((1.04, 0, 0.04, 1)), label=scale_label(run, scale))
     bar.outline.set_visible(False)
 
 
@@ -123,7 +156,7 @@ def figure(run: RunRecord) -> Figure:
         ax.tick_params(labelleft=k % columns == 0, labelbottom=k + columns >= len(snapshots))
         ax.set_ylabel(ax.get_ylabel() if k % columns == 0 else "")
         ax.set_xlabel(ax.get_xlabel() if k + columns >= len(snapshots) else "")
-    bar = fig.colorbar(scale, ax=list(axes), label=scale_label(run), pad=0.012, aspect=20 * rows)
+    bar = fig.colorbar(scale, ax=list(axes), label=scale_label(run, scale), pad=0.012, aspect=20 * rows)
     bar.outline.set_visible(False)
     if meaning is not None:
         fig.legend(handles=[contour_meaning(meaning)], loc="outside lower center")

@@ -7,7 +7,17 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from graphlandau.plotting.known import equilibrium_free_energy, relative_entropies
-from graphlandau.plotting.style import EXACT, PALETTE, REFERENCE, headline, legend, time_axis, widen_decades
+from graphlandau.plotting.style import (
+    EXACT,
+    PALETTE,
+    REFERENCE,
+    draw_standard_errors,
+    headline,
+    legend,
+    log_axis,
+    time_axis,
+    widen_decades,
+)
 from graphlandau.run.record import RunRecord
 
 __all__ = [
@@ -42,8 +52,7 @@ def honest_scale(ax: Axes, low: float, high: float, noise: float) -> None:
         if high < 3 * low:
             ax.set_ylim(0, 1.3 * high)
         else:
-            ax.set_yscale("log")
-            ax.set_ylim(0.6 * low, 2 * high)
+            log_axis(ax, 0.6 * low, 2 * high)
         return
     threshold = 10.0 ** np.round(np.log10(max(2 * noise, 1e-12 * abs(high), 1e-300)))
     ax.set_yscale("symlog", linthresh=threshold, linscale=0.6)
@@ -74,9 +83,7 @@ def draw_kl(ax: Axes, run: RunRecord) -> None:
         return
     t, kl = series
     error = np.zeros_like(kl) if errors is None else np.interp(t, *errors)
-    ax.fill_between(
-        t, kl - 2 * error, kl + 2 * error, color=PALETTE[2], alpha=0.25, linewidth=0, label=r"$\pm 2$ standard errors"
-    )
+    draw_standard_errors(ax, t, kl, error, PALETTE[2])
     ax.plot(t, kl, color=PALETTE[2], label="particles", gid="kl")
     low, high = float((kl - 2 * error).min()), float((kl + 2 * error).max())
     truth = exact_kl(run)

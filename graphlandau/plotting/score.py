@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from graphlandau.plotting.style import EXACT, PALETTE, REFERENCE, velocity_axis
+from graphlandau.plotting.style import EXACT, PALETTE, REFERENCE, headline, velocity_axis
 from graphlandau.problems import Gaussian, Problem
 from graphlandau.run.record import RunRecord, Snapshot
 
@@ -37,7 +37,9 @@ def draw_score(
     distance = (v.square().sum(dim=1) - v[:, component].square()).clamp(min=0).sqrt()
     close = int((distance < _CLOSE).sum())
     nearest = distance.argsort()[: min(max(close, _FEWEST), _MOST)]
-    ax.scatter(v[nearest, component], s[nearest, component], s=7, color=colour, alpha=0.55, linewidths=0)
+    ax.scatter(
+        v[nearest, component], s[nearest, component], s=7, color=colour, alpha=0.55, linewidths=0, rasterized=True
+    )
     low, high = limits or robust_limits(s[nearest, component].numpy())
     x = torch.linspace(-run.half_width, run.half_width, _POINTS, dtype=torch.float64)
     density, reference = run.problem.density(snapshot.t), _reference(run.problem, snapshot.t)
@@ -54,7 +56,7 @@ def draw_score(
         line = reference.mean.repeat(x.numel(), 1)
         line[:, component] = x
         ax.plot(x, reference.score(line)[:, component], gid="gaussian", **REFERENCE)
-    velocity_axis(ax, run.half_width, component, f"$s_{component + 1}$", f"$t = {snapshot.t:.4g}$")
+    velocity_axis(ax, run.views[component], component, f"$s_{component + 1}$", f"$t = {snapshot.t:.4g}$")
     if len(v) > len(nearest):
         near = f"particles within {float(distance[nearest].max()):.2f} of the axis"
         ax.set_title(near, loc="right", fontsize=8.5, color="0.4")
@@ -71,10 +73,10 @@ def _reference(problem: Problem, t: float) -> Gaussian | None:
 def draw_score_error(ax: Axes, run: RunRecord, snapshot: Snapshot, component: int) -> None:
     r"""Draw :math:`s_a - \partial_a \log f` at all particles against :math:`v_a`."""
     difference = (snapshot.s - run.problem.score(snapshot.v, snapshot.t))[:, component]
-    ax.scatter(snapshot.v[:, component], difference, s=2, color=PALETTE[1], alpha=0.35, linewidths=0)
+    ax.scatter(snapshot.v[:, component], difference, s=2, color=PALETTE[1], alpha=0.35, linewidths=0, rasterized=True)
     ax.axhline(0, **EXACT)
     name = rf"$s_{component + 1} - \partial_{component + 1} \log \, f$"
-    velocity_axis(ax, run.half_width, component, name)
+    velocity_axis(ax, run.views[component], component, name)
     ax.set_ylim(*robust_limits(difference.numpy(), symmetric=True))
 
 
@@ -111,5 +113,5 @@ def figure(run: RunRecord) -> Figure:
         kind = "Gaussian of the exact covariance" if known else "Maxwellian of equal energy"
         handles.append(Line2D([], [], label=f"score of the {kind}", **REFERENCE))
     fig.legend(handles=handles, loc="outside lower center", ncols=len(handles))
-    fig.suptitle(f"Score at the particles: {run.title}", x=0.01, ha="left")
+    headline(fig, f"Score at the particles: {run.title}")
     return fig

@@ -14,6 +14,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogFormatterSciNotation, LogLocator, NullFormatter, NullLocator
 
 from graphlandau.base.files import write_atomically
 
@@ -21,6 +22,7 @@ __all__ = [
     "DENSITY_MAP",
     "DPI",
     "EXACT",
+    "FORMATS",
     "NIGHT",
     "NIGHT_MAP",
     "PALETTE",
@@ -28,9 +30,11 @@ __all__ = [
     "SMOOTHED",
     "STYLE",
     "case_lines",
+    "draw_standard_errors",
     "headline",
     "legend",
     "legend_below",
+    "log_axis",
     "save",
     "styled",
     "time_axis",
@@ -40,6 +44,8 @@ __all__ = [
 ]
 
 DPI = 150
+
+FORMATS = ("png", "pdf", "svg")
 
 # Okabe and Ito's palette, in the order in which its colours stay apart on white for every colour vision.
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
@@ -80,6 +86,8 @@ STYLE: Any = {
     "legend.fontsize": 9,
     "legend.frameon": False,
     "legend.handlelength": 2.2,
+    # Text of a PDF stays text, which journals ask for.
+    "pdf.fonttype": 42,
 }
 
 
@@ -108,10 +116,10 @@ def time_colours(count: int) -> list[Any]:
     return [ramp(k / max(count - 1, 1)) for k in range(count)]
 
 
-def velocity_axis(ax: Axes, half_width: float, component: int, y: str, title: str = "") -> None:
-    """Make the horizontal axis that velocity component, from ``-half_width`` to ``half_width``."""
+def velocity_axis(ax: Axes, half_width: float | tuple[float, float], component: int, y: str, title: str = "") -> None:
+    """Make the horizontal axis that velocity component, from ``-half_width`` to ``half_width`` or over an interval."""
     ax.set_xlabel(f"$v_{component + 1}$ (dimensionless)")
-    ax.set_xlim(-half_width, half_width)
+    ax.set_xlim(half_width if isinstance(half_width, tuple) else (-half_width, half_width))
     ax.set_ylabel(y)
     ax.set_title(title)
 
@@ -119,9 +127,23 @@ def velocity_axis(ax: Axes, half_width: float, component: int, y: str, title: st
 def time_axis(ax: Axes, span: tuple[float, float], y: str, title: str = "") -> None:
     """Make the horizontal axis time, over the ``span`` of the run."""
     ax.set_xlabel("time $t$ (dimensionless)")
+    ax.locator_params(axis="x", nbins=6)
     ax.set_xlim(span[0], max(span[1], span[0] + 1e-9))
     ax.set_ylabel(y)
     ax.set_title(title)
+
+
+def draw_standard_errors(ax: Axes, t: np.ndarray, values: np.ndarray, error: np.ndarray, colour: Any) -> None:
+    """Shade two standard errors on either side of an estimate."""
+    ax.fill_between(
+        t,
+        values - 2 * error,
+        values + 2 * error,
+        color=colour,
+        alpha=0.25,
+        linewidth=0,
+        label=r"$\pm 2$ standard errors",
+    )
 
 
 def widen_decades(ax: Axes, *, above: float = 0.0) -> None:
@@ -133,8 +155,29 @@ def widen_decades(ax: Axes, *, above: float = 0.0) -> None:
     low, high = np.log10(values.min()), np.log10(values.max())
     margin = max(0.06 * (high - low), (1.1 - (high - low)) / 2)
     low, high = low - margin, high + margin
+    log_axis(ax, 10**low, 10 ** (high + above * (high - low)))
+
+
+def log_axis(ax: Axes, low: float, high: float) -> None:
+    """Make the vertical axis logarithmic from ``low`` to ``high``, with labels that do not crowd and always two.
+
+    Where there are two powers of ten or more, these are labelled, with ticks but no labels between; else 1, 2 and 5
+    times a power of ten are, without ticks between.
+    """
+    ax.set_ylim(low, high)
     ax.set_yscale("log")
-    ax.set_ylim(10**low, 10 ** (high + above * (high - low)))
+    decades = np.log10(high / low)
+    if np.floor(np.log10(high)) - np.ceil(np.log10(low)) >= 1:
+        ax.yaxis.set_minor_formatter(NullFormatter())
+        return
+    # Over less than a factor of three even 1, 2 and 5 may be off the axis.
+    subs = (1, 2, 5) if decades > 0.5 else tuple(range(1, 10))
+    ax.yaxis.set_major_locator(LogLocator(subs=subs))
+    ax.yaxis.set_minor_locator(NullLocator())
+    plain = low >= 1e-3 and high < 1e4
+    ax.yaxis.set_major_formatter(
+        FuncFormatter(lambda y, _: f"{y:g}") if plain else LogFormatterSciNotation(minor_thresholds=(np.inf, np.inf))
+    )
 
 
 def legend(ax: Axes, handles: Sequence[Any] | None = None, **where: Any) -> None:
@@ -152,14 +195,22 @@ def legend_below(fig: Figure, ncols: int = 6) -> None:
 
 
 def headline(fig: Figure, text: str, size: float = 13.0) -> None:
-    """Write the title of ``fig`` from its left edge, smaller where it would not fit."""
-    # A character of this font is 0.58 of its size wide, on average.
-    widest = 72 * 0.98 * fig.get_figwidth() / (0.58 * len(text))
-    fig.suptitle(text, x=0.01, ha="left", fontsize=min(size, widest))
+    """Write the title of ``fig`` from its left edge, in two lines or smaller where it would not fit."""
+
+    def widest(line: str) -> float:
+        # A character of this font is 0.58 of its size wide, on average; a formula's backslashes are not seen.
+        return 72 * 0.98 * fig.get_figwidth() / (0.58 * max(1, len(line.replace("\\", "").replace("$", ""))))
+
+    parts = text.split(" · ")
+    if widest(text) < 0.85 * size and len(parts) > 1:
+        # Where the longer of both lines is shortest.
+        breaks = [(" · ".join(parts[:k]), " · ".join(parts[k:])) for k in range(1, len(parts))]
+        text = "\n".join(min(breaks, key=lambda lines: max(map(len, lines))))
+    fig.suptitle(text, x=0.01, ha="left", fontsize=min([size, *map(widest, text.split("\n"))]))
 
 
 def save(figure: Figure, path: Path) -> Path:
-    """Write ``figure`` to ``path`` as PNG at 150 dpi, without pyplot or a display."""
+    """Write ``figure`` to ``path``, as its ending says (:data:`FORMATS`), at 150 dpi, without pyplot or a display."""
     FigureCanvasAgg(figure)
     with styled():
         picture = io.BytesIO()

@@ -22,6 +22,9 @@ from graphlandau.problems import InitialValueProblem, KineticProblem
 
 __all__ = ["RunRecord", "Snapshot"]
 
+# What a title says of the configuration.
+_NUMBERS = {"dt": "dt", "seed": "seed"}
+
 
 @dataclass(frozen=True)
 class Snapshot:
@@ -175,14 +178,32 @@ class RunRecord:
         return float((v.mean(dim=0).abs() + 4 * v.std(dim=0)).max())
 
     @cached_property
+    def views(self) -> list[tuple[float, float]]:
+        """Interval of each velocity component to draw: a tenth more than what holds the particles of all times.
+
+        A share of 5e-4 of them on either side may be out of view.
+        """
+        ends = [np.quantile(v.numpy(), [5e-4, 1 - 5e-4], axis=0) for v in self._velocities(4)]
+        low, high = np.min([end[0] for end in ends], axis=0), np.max([end[1] for end in ends], axis=0)
+        margin = 0.1 * (high - low) + 1e-12 * np.abs(high)
+        return [(float(a), float(b)) for a, b in zip(low - margin, high + margin, strict=True)]
+
+    def _velocities(self, count: int) -> list[Tensor]:
+        return [self.tensors(place)[2]["v"] for place in self.places(count)]
+
+    @cached_property
     def title(self) -> str:
-        """What was run, in one line."""
+        """What was run, in one line: problem, method, models, particles, dimension, gamma, time step and seed."""
         named = [self.summary.get(key) for key in ("problem", "method", "score", "control")]
         with self._open() as file:
             named[0] = named[0] or str(file.attrs.get("problem", type(self.problem).__name__))
             n, d = file[self._groups[0]]["v"].shape
         dimensions = f"{self.problem.d_x}D{d}V" if self.has_positions else f"$d = {d}$"
-        return " · ".join([str(name) for name in named if name] + [f"{n:,} particles", dimensions])
+        gamma = [] if self.has_positions else [rf"$\gamma = {self.problem.gamma:g}$"]
+        numbers = [
+            f"{name} = {self.config[key]:g}" for key, name in _NUMBERS.items() if self.config.get(key) is not None
+        ]
+        return " · ".join([*(str(name) for name in named if name), f"{n:,} particles", dimensions, *gamma, *numbers])
 
 
 def _float64(dataset: Any) -> Tensor:

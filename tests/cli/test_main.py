@@ -97,6 +97,19 @@ def test_run_draws_its_figures(graphlandau, here, monkeypatch):
     assert (here / "b/summary.json").exists()
 
 
+def test_figures_of_another_format(graphlandau, here, monkeypatch):
+    asked = []
+    monkeypatch.setattr(plotting, "plot_run", lambda folder, *kind: asked.append((folder.name, *kind)) or [])
+    assert graphlandau(f"{RUN} --figures pdf --out a")[0] == 0
+    assert graphlandau("plot a")[0] == graphlandau("plot a --figures svg")[0] == 0
+    assert asked == [("a", "pdf"), ("a", "png"), ("a", "svg")]
+    for words in ("gif", "off", "PDF"):
+        status, _, err = graphlandau(f"{RUN} --figures {words} --out b")
+        assert (status, err.count("\n")) == (2, 1)
+        assert f"'figures' must be true or false or one of png, pdf, svg (got '{words}')" in err
+    assert graphlandau("plot a --figure svg")[0] == 2
+
+
 def test_default_folder_is_named_after_the_choices_and_numbered(graphlandau, here):
     graphlandau(RUN)
     graphlandau(RUN)

@@ -19,6 +19,7 @@ import yaml
 from graphlandau.problems import (
     BKW,
     Anisotropic,
+    BiMaxwellian,
     KineticProblem,
     LandauDamping,
     Problem,
@@ -38,6 +39,7 @@ PROBLEMS: dict[str, tuple[type[Problem], dict[str, Any]]] = {
     "anisotropic_coulomb_3d": (Anisotropic, {"d": 3, "gamma": -3.0}),
     "rosenbluth_3d": (Rosenbluth, {}),
     "truncated_2d": (Truncated, {}),
+    "bimaxwellian_2d": (BiMaxwellian, {}),
 }
 
 
@@ -70,7 +72,11 @@ def _row(problem: Problem, t: float, step: int, v: torch.Tensor, rng: np.random.
         row["cov_frobenius_error"] = float((sample - truth).norm())
         row["cov_sample_error"] = 1e-4 * (1 + since)
     if isinstance(problem, BKW):
-        row |= {"rel_fisher_divergence": 1e-3 * (1 + rng.random()), "kl": 1e-4 * rng.standard_normal()}
+        row |= {
+            "rel_fisher_divergence": 1e-3 * (1 + rng.random()),
+            "kl": 1e-4 * rng.standard_normal(),
+            "kl_stderr": 2e-4,
+        }
         row["entropy"] = problem.density(t).entropy() + 2e-3
         at_density_time = step % 10 == 0
         row["rel_l2_density"] = 0.04 + 0.002 * since if at_density_time else ""

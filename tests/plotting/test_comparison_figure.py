@@ -13,7 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from graphlandau.plotting import RunRecord
-from graphlandau.plotting.comparison import PANELS, figure
+from graphlandau.plotting.comparison import PANELS, Swept, figure
 
 RunDir = Callable[[str], Path]
 
@@ -62,7 +62,7 @@ def test_exact_lines_are_the_problems(run_dir: RunDir, monkeypatch: pytest.Monke
 
 
 def test_panels_without_data_are_left_out(run_dir: RunDir, without_columns: Callable[..., Path]) -> None:
-    folder = without_columns(run_dir("bkw_2d"), "rel_fisher", "cov_frobenius", "entropy", "equilibrium")
+    folder = without_columns(run_dir("bkw_2d"), "rel_", "cov_frobenius", "entropy", "equilibrium")
     assert [ax.get_title(loc="left") for ax in figure(_copies(folder, "a", "b"), "two").axes] == ["Energy drift"]
 
 
@@ -101,6 +101,58 @@ def test_more_lines_than_can_be_told_apart_are_refused(run_dir: RunDir) -> None:
     run = RunRecord(run_dir("bkw_2d"))
     with pytest.raises(ValueError, match=r"'run_dir' must be at most 24 runs.*\(got 25\)"):
         figure({str(k): run for k in range(25)}, "too many")
+
+
+def _sweep(folder: Path, rates: dict[str, float]) -> tuple[dict[str, RunRecord], Swept]:
+    """Runs of 50, 200 and 800 particles, twice, whose errors are powers of that number, but for the seed."""
+    runs, values, cases = {}, {}, {}
+    for case, rate in rates.items():
+        for n in (50, 200, 800):
+            for factor in (0.9, 1 / 0.9):
+                label = f"{case}, {n}, {factor:.2f}"
+                runs[label], values[label], cases[label] = RunRecord(folder), n, case
+                for name in ("rel_fisher_divergence", "cov_frobenius_error"):
+                    runs[label].metrics[name] = np.full_like(runs[label].metrics["t"], factor * 3 * n**rate)
+    return runs, Swept("particles", values, cases)
+
+
+def test_a_sweep_has_its_slopes_and_a_colour_for_each_case(run_dir: RunDir) -> None:
+    rates = {"slow": -0.5, "fast": -1.25}
+    runs, swept = _sweep(run_dir("bkw_2d"), rates)
+    fig = figure(runs, "sweep", swept)
+    ax = _panel(fig, "Relative Fisher divergence at the end")
+    assert ax.get_legend() is not None
+    assert [text.get_text() for text in ax.get_legend().get_texts()] == ["slow: slope -0.50", "fast: slope -1.25"]
+    for curve, rate in zip(_curves(fig, "mean_rel_fisher_divergence"), rates.values(), strict=True):
+        np.testing.assert_allclose(curve, [[n, 3 * n**rate] for n in (50, 200, 800)], rtol=1e-12)
+    lines = [line for line in _panel(fig, "Entropy").get_lines() if line.get_gid() == "entropy"]
+    assert len(lines) == 12
+    assert [line.get_color() for line in lines] == [swept.colours[swept.cases[label]] for label in runs]
+    assert len({line.get_color() for line in lines}) == 2
+
+
+@pytest.mark.parametrize("kept", [4, 5, 6, 7, 8])
+def test_no_cell_is_empty(run_dir: RunDir, kept: int) -> None:
+    """The legend is in the cells where panels are missing, and hides nothing."""
+    runs, swept = _sweep(run_dir("bkw_2d"), {"one": -0.5})
+    for name in list(PANELS)[kept:]:
+        for run in runs.values():
+            run.metrics.pop(name, None)
+    for fig in (figure(runs, "sweep", swept), figure(runs, "runs")):
+        fig.draw_without_rendering()
+        empty = [ax for ax in fig.axes if not ax.has_data()]
+        if not empty:
+            continue
+        (legend,) = fig.legends
+        box = legend.get_window_extent()
+        assert box.overlaps(empty[0].get_window_extent())
+        assert not any(box.overlaps(ax.get_window_extent()) for ax in fig.axes if ax.has_data())
+
+
+def test_the_density_error_is_compared(run_dir: RunDir) -> None:
+    runs = _copies(run_dir("bkw_2d"), "a", "b")
+    for curve, run in zip(_curves(figure(runs, "two"), "rel_l2_density"), runs.values(), strict=True):
+        np.testing.assert_array_equal(curve.T, run.series("rel_l2_density"))
 
 
 def test_every_panel_has_its_own_axis() -> None:

@@ -11,10 +11,12 @@ import numpy as np
 import pytest
 import torch
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.image import imread
 
 from graphlandau.plotting import RunRecord, figures_of, plot_run
+from graphlandau.plotting.style import log_axis
 
 ALWAYS = {"overview", "density", "particles", "score", "covariance", "conservation", "entropy"}
 EXPECTED = {
@@ -25,6 +27,7 @@ EXPECTED = {
     "anisotropic_coulomb_3d": ALWAYS,
     "rosenbluth_3d": ALWAYS,
     "truncated_2d": ALWAYS,
+    "bimaxwellian_2d": ALWAYS,
 }
 RunDir = Callable[[str], Path]
 
@@ -166,6 +169,100 @@ def test_density_known_at_the_start_only(run_dir: RunDir, name: str) -> None:
     assert _curves(axes[:1], "exact")
     assert figure is not None
     assert "exact ($t = 0$ only)" in [text.get_text() for text in figure.legends[0].get_texts()]
+
+
+@pytest.mark.parametrize("name", ["anisotropic_coulomb_3d", "bkw_3d", "truncated_2d"])
+def test_panels_are_filled_by_the_particles(run_dir: RunDir, name: str) -> None:
+    """At some time the middle 99 % of the particles in either direction span more than half of the panel."""
+    run = RunRecord(run_dir(name))
+    axes = _axes(drawn("particles", run))[:4]
+    offsets = [np.asarray(ax.collections[0].get_offsets()) for ax in axes]
+    inner = [np.diff(np.quantile(v, [0.005, 0.995], axis=0), axis=0)[0] for v in offsets]
+    panels = [np.diff([ax.get_xlim(), ax.get_ylim()])[:, 0] for ax in axes]
+    assert (np.max(np.array(inner) / np.array(panels), axis=0) > 0.5).all()
+    # All marginals share a panel, which is as wide as the widest.
+    last = _axes(drawn("density", run))[-1]
+    assert last.get_xlim() == (min(low for low, _ in run.views[:3]), max(high for _, high in run.views[:3]))
+
+
+@pytest.mark.parametrize(
+    ("low", "high"), [(0.02, 0.13), (1.2, 2.9), (3e-8, 4e-7), (2e-3, 0.5), (1e-9, 3.0), (0.11, 0.9)]
+)
+def test_logarithmic_axes_have_a_few_labels(low: float, high: float) -> None:
+    fig = Figure()
+    ax = fig.subplots()
+    log_axis(ax, low, high)
+    FigureCanvasAgg(fig)
+    fig.draw_without_rendering()
+    seen = [t for t, y in zip(ax.get_yticklabels(), ax.get_yticks(), strict=True) if low <= y <= high and t.get_text()]
+    assert 2 <= len(seen) <= 10
+    assert not any(label.get_text() for label in ax.get_yticklabels(minor=True))
+
+
+def test_a_mass_of_one_has_no_panel(run_dir: RunDir) -> None:
+    run = RunRecord(run_dir("bkw_2d"))
+    assert [ax.get_title() for ax in _axes(drawn("conservation", run))] == ["Energy", "Momentum"]
+    run.metrics["mass"] = 1 + 1e-7 * run.metrics["t"]
+    assert "Mass" in [ax.get_title() for ax in _axes(drawn("conservation", run))]
+
+
+def test_kl_is_drawn_with_two_standard_errors(run_dir: RunDir) -> None:
+    folder = run_dir("bkw_2d")
+    ax = _axes(drawn("errors", RunRecord(folder)))[-1]
+    kl, error = _column(folder, "kl")[:, 1], _column(folder, "kl_stderr")[:, 1]
+    (band,) = ax.collections
+    vertices = band.get_paths()[0].vertices
+    np.testing.assert_allclose(vertices[:, 1].max(), (kl + 2 * error).max(), rtol=1e-12)
+    np.testing.assert_allclose(vertices[:, 1].min(), (kl - 2 * error).min(), rtol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("name", "drawn_too"), [("bimaxwellian_2d", True), ("bkw_2d", False), ("anisotropic_3d", False)]
+)
+def test_off_diagonal_entries_are_drawn_where_they_relax(run_dir: RunDir, name: str, drawn_too: bool) -> None:
+    """Beams along a diagonal have a correlation; the noise of 400 particles, 1 / 20, is none."""
+    run = RunRecord(run_dir(name))
+    if drawn_too:
+        run.metrics["cov_1_2"] = -0.9 * run.metrics["cov_1_1"] * np.exp(-run.metrics["t"])
+    curves = _curves(_axes(drawn("covariance", run)), "cov_1_2")
+    assert len(curves) == drawn_too
+    if drawn_too:
+        np.testing.assert_array_equal(curves[0][:, 1], run.metrics["cov_1_2"])
+
+
+@pytest.mark.parametrize("name", ["bkw_2d", "anisotropic_coulomb_3d"])
+def test_nothing_is_called_a_floor(run_dir: RunDir, name: str) -> None:
+    """What a sample gives is no bound: a method that evens its particles out lies below."""
+    for draw in figures_of(run := RunRecord(run_dir(name))).values():
+        figure = draw(run)
+        labels = [line.get_label() for ax in (figure.axes if figure else []) for line in ax.get_lines()]
+        assert not any("floor" in str(label) for label in labels)
+
+
+def test_titles_say_what_was_run(run_dir: RunDir) -> None:
+    folder = run_dir("anisotropic_coulomb_3d")
+    config = folder / "config.yaml"
+    config.write_text(config.read_text() + "dt: 0.25\n")
+    title = RunRecord(folder).title
+    assert title.startswith("anisotropic_coulomb_3d · sbtm · closed_form · 400 particles · $d = 3$")
+    assert title.endswith(r"$\gamma = -3$ · dt = 0.25 · seed = 0")
+    figure = drawn("conservation", RunRecord(folder))
+    assert figure is not None
+    assert "dt = 0.25" in figure.get_suptitle()
+
+
+@pytest.mark.parametrize(("file_format", "begin"), [("pdf", b"%PDF"), ("svg", b"<?xml")])
+def test_figures_of_other_formats(run_dir: RunDir, file_format: str, begin: bytes) -> None:
+    files = plot_run(run_dir("bkw_2d"), file_format)
+    assert {file.name for file in files} == {f"{name}.{file_format}" for name in EXPECTED["bkw_2d"]}
+    assert all(file.read_bytes().startswith(begin) for file in files)
+
+
+def test_another_format_is_refused(run_dir: RunDir) -> None:
+    folder = run_dir("bkw_2d")
+    with pytest.raises(ValueError, match=r"'figures' must be one of png, pdf, svg \(got 'gif'\)"):
+        plot_run(folder, "gif")
+    assert not (folder / "figures").exists()
 
 
 def test_score_has_no_line_through_the_hole(run_dir: RunDir) -> None:

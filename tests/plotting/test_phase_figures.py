@@ -7,6 +7,7 @@ import math
 from collections.abc import Callable
 from pathlib import Path
 
+import h5py
 import matplotlib
 import numpy as np
 import pytest
@@ -19,7 +20,7 @@ from matplotlib.patches import StepPatch
 
 from graphlandau.plotting import RunRecord, figures_of, plot_run
 from graphlandau.plotting.field import fitted_mode
-from graphlandau.plotting.histogram import phase_bins
+from graphlandau.plotting.histogram import line_bins, line_histogram, phase_bins
 from graphlandau.plotting.known import equilibrium_free_energy, relative_entropies
 from graphlandau.plotting.phase_conservation import momentum_error
 from graphlandau.plotting.phase_snapshot import phase_snapshot, phase_snapshots
@@ -204,6 +205,60 @@ def test_histogram_of_a_box_is_a_ring(kinetic_dir: RunDir) -> None:
     np.testing.assert_allclose(bins.density(snapshot), np.roll(before, 5, axis=0), atol=1e-12)
 
 
+def _streaming(folder: Path, n: int) -> RunRecord:
+    """A run whose particles only stream: a quiet start of the problem's, moved on by v t."""
+    run = RunRecord(folder)
+    length = run.problem.lengths[0]
+    x, v = run.problem.initial.sample(n, generator=torch.Generator().manual_seed(3), loading="quiet")
+    with h5py.File(folder / "snapshots.h5", "r+") as file:
+        for name in file:
+            t = file[name].attrs["t"] / 4  # up to t = 6: longer filaments are finer than the bins
+            file[name].attrs["t"] = t
+            del file[name]["pos"], file[name]["v"]
+            file[name]["pos"], file[name]["v"] = torch.remainder(x + v * t, length).numpy(), v.numpy()
+    return RunRecord(folder)
+
+
+def test_a_small_wave_is_drawn_without_its_background(kinetic_dir: RunDir) -> None:
+    """The density of free particles is f_0(v) (1 + a cos k (x - v t)) / L, of which the wave alone is seen."""
+    run = _streaming(kinetic_dir("landau_damping"), 30_000)
+    panels = [ax for ax in _axes(drawn("phase_space", run)) if ax.images]
+    assert len(panels) == 4
+    for ax, snapshot in zip(panels, phase_snapshots(run, 6), strict=True):
+        (image,) = ax.images
+        wave = np.asarray(image.get_array()).T
+        left, right, bottom, top = image.get_extent()
+        x = left + (np.arange(len(wave)) + 0.5) * (right - left) / len(wave)
+        v = bottom + (np.arange(wave.shape[1]) + 0.5) * (top - bottom) / wave.shape[1]
+        k = 2 * math.pi / run.problem.lengths[0]
+        expected = np.exp(-(v**2) / 2) * np.cos(k * (x[:, None] - v * snapshot.t))
+        assert abs(wave.sum()) < 1e-9 * np.abs(wave).sum()
+        assert np.corrcoef(wave.ravel(), expected.ravel())[0, 1] > 0.85
+
+
+def test_a_wave_below_the_noise_and_a_large_one_are_drawn_as_densities(kinetic_dir: RunDir) -> None:
+    noisy = RunRecord(kinetic_dir("landau_damping"))
+    large = _streaming(kinetic_dir("two_stream"), 5000)
+    with h5py.File(large.path / "snapshots.h5", "r+") as file:
+        last = file[sorted(file)[-1]]
+        phase = 2 * math.pi * last["pos"][()] / large.problem.lengths[0]
+        last["pos"][...] = last["pos"][()] - 0.4 * large.problem.lengths[0] / (2 * math.pi) * np.sin(phase)
+    for run in (noisy, large):
+        for ax in _axes(drawn("phase_space", run)):
+            assert all(np.asarray(image.get_array()).min() >= 0 for image in ax.images)
+
+
+@pytest.mark.parametrize("teeth", [37, 60, 90])
+def test_bins_of_a_quiet_start_show_no_comb(teeth: int) -> None:
+    x = torch.from_numpy((np.arange(40_000) % teeth + 0.5) / teeth * 7.0)
+    raw, quiet = (line_histogram(x, line_bins(x, 7.0, quiet=q)[0]) for q in (False, True))
+    assert quiet.sum() * 7.0 / len(quiet) == pytest.approx(1)
+    assert np.abs(np.diff(raw)).max() > 0.3 / 7
+    # All particles alike: a bin differs from the next by less than independent ones would, or has the least count.
+    noise = np.sqrt(2 * len(quiet) / 40_000) / 7
+    assert len(quiet) <= 24 or np.abs(np.diff(quiet)).std() < 2 * noise
+
+
 def test_contours_are_of_the_exact_density(kinetic_dir: RunDir) -> None:
     run = RunRecord(kinetic_dir("vfp_gaussian_1d"))
     panels = [ax for ax in _axes(drawn("phase_space", run)) if ax.images]
@@ -349,4 +404,4 @@ def test_headlines_fit(width: float) -> None:
 
 def test_title_says_the_dimensions(kinetic_dir: RunDir) -> None:
     title = RunRecord(kinetic_dir("vpfp_1d3v")).title
-    assert title == "vpfp_1d3v · some_method · affine · 600 particles · 1D3V"
+    assert title == "vpfp_1d3v · some_method · affine · 600 particles · 1D3V · seed = 0"

@@ -24,6 +24,7 @@ from graphlandau.diagnostics import (
     mass,
     momentum,
     relative_fisher_divergence,
+    standard_error,
     temperature,
 )
 from graphlandau.methods import Method, Scored
@@ -141,10 +142,11 @@ def _higher_moments(v: Tensor, weight: Tensor | None) -> dict[str, float]:
 def _density_errors(problem: Problem, state: Data, frame: Scored, v: Tensor, weight: Tensor | None) -> dict[str, Any]:
     density = problem.density(state.t)
     if density is None:
-        return dict.fromkeys(("rel_fisher_divergence", "kl", "entropy_exact"))
+        return dict.fromkeys(("rel_fisher_divergence", "kl", "kl_stderr", "entropy_exact"))
     log_f = state.log_f.double() if "log_f" in state else None
     return {
         "rel_fisher_divergence": float(relative_fisher_divergence(frame.s.double(), density.score(v), weight)),
         "kl": None if log_f is None else float(kl_divergence(log_f, density.log_prob(v), weight)),
+        "kl_stderr": None if log_f is None else float(standard_error(log_f - density.log_prob(v), weight)),
         "entropy_exact": density.entropy(),
     }
