@@ -6,12 +6,13 @@ import warnings
 from collections.abc import Mapping
 from itertools import count
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import graphlandau
 from graphlandau.base.errors import InvalidArgument
 from graphlandau.cli.arguments import options_text, read_arguments, refuse_typos
 from graphlandau.cli.presets import GROUPS
+from graphlandau.cli.report import report
 from graphlandau.cli.words import USAGE, fail, several, speaks
 
 if TYPE_CHECKING:
@@ -150,7 +151,7 @@ def _execute(simulation: Simulation, config: RunConfig, new_in: Path | None = No
         return fail(f"{reason} at step {simulation.step} of {simulation.steps}; once cured: {resume}", 1)
     finally:
         folder.close()
-    print(_report(result.summary))
+    print(report(result.summary))
     print(f"  {'folder':<28}{folder.path}")
     return _draw(folder.path, config.options.figures) if config.options.figures and speaks() else 0
 
@@ -158,40 +159,6 @@ def _execute(simulation: Simulation, config: RunConfig, new_in: Path | None = No
 def _first_line(error: Exception) -> str:
     """Return the type of an error and the first line of what it says."""
     return ": ".join([type(error).__name__, *str(error).strip().splitlines()[:1]])
-
-
-def _report(summary: Mapping[str, Any]) -> str:
-    """Return the few numbers that say how good the run is."""
-    title = " · ".join(str(summary[key]) for key in ("problem", "method", "score", "control") if summary.get(key))
-    lines = [f"{title} · {summary['particles']:,} particles · t = {summary['t']:g} in {summary['steps']} steps"]
-
-    def add(name: str, key: str, note: str = "") -> None:
-        if summary.get(key) is not None:
-            lines.append(f"  {name:<28}{summary[key]:<12.3g}{note}".rstrip())
-
-    baselines = {"exact score": "rel_l2_density_exact_score", "fresh exact samples": "rel_l2_density_fresh"}
-    known = [f"{name} {summary[key]:.3g}" for name, key in baselines.items() if summary.get(key) is not None]
-    add("density error (rel. L2)", "rel_l2_density", f"baselines: {', '.join(known)}" if known else "")
-    add("score error (rel. Fisher)", "rel_fisher_divergence")
-    add("trajectory error (squared)", "rel_trajectory_error")
-    sample = summary.get("cov_sample_error")
-    note = "" if sample is None else f"{sample:.3g} from the exact evolution of this sample"
-    add("covariance error", "cov_frobenius_error", note)
-    error = summary.get("kl_stderr")
-    whence = "equilibrium" if "kinetic" in summary else "the exact"
-    add(f"KL from {whence}", "kl", "" if error is None else f"standard error {error:.2g}")
-    add("growth rate of the mode", "growth_rate", _beside(summary, "growth_rate_exact"))
-    add("frequency of the mode", "frequency", _beside(summary, "frequency_exact"))
-    add("free energy", "free_energy")
-    add("bound of KL (certificate)", "kl_bound_pairs", "if the score is radial")
-    add("energy drift (relative)", "energy_rel_drift")
-    add("wall seconds", "wall_seconds", f"{summary['seconds_per_step']:.3g} per step")
-    return "\n".join(lines)
-
-
-def _beside(summary: Mapping[str, Any], key: str) -> str:
-    """Return the theoretical value beside a measured one."""
-    return "" if summary.get(key) is None else f"{summary[key]:.3g} by the dispersion relation"
 
 
 def _draw(folder: Path, figures: bool | str) -> int:

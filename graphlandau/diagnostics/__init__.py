@@ -16,7 +16,7 @@ from graphlandau.diagnostics.equilibrium import (
     temperature,
 )
 from graphlandau.diagnostics.errors import covariance_error, relative_fisher_divergence
-from graphlandau.diagnostics.mode_growth import ModeGrowth, mode_growth
+from graphlandau.diagnostics.mode_growth import ModeGrowth, mode_growth, why_no_growth
 from graphlandau.diagnostics.phase_space import field_mode, field_noise
 from graphlandau.diagnostics.trajectories import relative_trajectory_error
 from graphlandau.fields.energy import field_square, potential_energy
@@ -53,4 +53,5 @@ __all__ = [
     "scott_bandwidth",
     "standard_error",
     "temperature",
+    "why_no_growth",
 ]

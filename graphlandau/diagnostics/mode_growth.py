@@ -13,7 +13,7 @@ from graphlandau.base.errors import InvalidArgument
 
 Series = NDArray[np.float64]
 
-__all__ = ["ModeGrowth", "mode_growth"]
+__all__ = ["ModeGrowth", "mode_growth", "why_no_growth"]
 
 # A maximum counts if it stands this far above the noise; below it is noise.
 ABOVE_NOISE = 10.0
@@ -77,52 +77,75 @@ def mode_growth(t: ArrayLike, mode: ArrayLike, noise: ArrayLike = 0.0) -> ModeGr
 
     Reference: Hua and Sarkar, IEEE Transactions on Acoustics, Speech, and Signal Processing 38, 814 (1990).
     """
+    found = _fit(t, mode, noise)
+    return found if isinstance(found, ModeGrowth) else None
+
+
+def why_no_growth(t: ArrayLike, mode: ArrayLike, noise: ArrayLike = 0.0) -> str | None:
+    """Return why :func:`mode_growth` fits nothing to a history, and what would help; ``None`` if it does.
+
+    Example:
+        >>> t = np.linspace(0, 4, 41)
+        >>> why_no_growth(t, np.exp(-0.15 * t) * np.cos(1.4 * t))
+        '1 of 4 falling maxima are there: take a later t_end'
+    """
+    found = _fit(t, mode, noise)
+    return found if isinstance(found, str) else None
+
+
+def _fit(t: ArrayLike, mode: ArrayLike, noise: ArrayLike) -> ModeGrowth | str:
+    """The fit, or why there is none."""
     times, values = np.asarray(t, dtype=float), np.asarray(mode, dtype=complex)
     if times.shape != values.shape or times.ndim != 1:
         raise InvalidArgument("mode", f"must have the shape of 't', {times.shape}", values.shape)
     if not values.size or not np.isfinite(values).all() or not np.abs(values).max() > 0:
-        return None
+        return "the mode is not excited"
     start = np.abs(values[: max(1, len(values) // 10)]).max()
     if np.abs(values).max() >= GROWN * start:
         return _growing(times, values)
     return _damped(times, values, np.broadcast_to(np.asarray(noise, dtype=float), times.shape))
 
 
-def _growing(t: Series, values: NDArray[np.complex128]) -> ModeGrowth | None:
+def _growing(t: Series, values: NDArray[np.complex128]) -> ModeGrowth | str:
     """The exponential that is largest where the mode begins to saturate."""
     size = np.abs(values)
     last = int(np.argmax(size > SATURATES * size.max()))
     if last < MIN_POINTS:
-        return None
+        return f"{last} of {MIN_POINTS} steps are there before the mode saturates: take a smaller dt or a smaller wave"
     history, exponents = values[:last], _exponents(values[:last], t[1] - t[0], EXPONENTIALS)
     since = t[:last] - t[last - 1]
     parts = np.linalg.lstsq(np.exp(np.outer(since, exponents)), history, rcond=None)[0]
     largest = int(np.argmax(np.abs(parts)))
     rate, frequency = float(exponents[largest].real), abs(float(exponents[largest].imag))
     if rate <= 0:
-        return None
+        return "the mode grows, but not exponentially"
     # An oscillation needs a period to be told from growth alone.
     frequency = frequency if frequency * (t[last - 1] - t[0]) > math.pi else 0.0
     level = float(np.abs(parts[largest])) * math.exp(rate * since[0])
     return ModeGrowth(rate, frequency, float(t[0]), float(t[last - 1]), level)
 
 
-def _damped(t: Series, values: NDArray[np.complex128], noise: Series) -> ModeGrowth | None:
+def _damped(t: Series, values: NDArray[np.complex128], noise: Series) -> ModeGrowth | str:
     """A damped oscillation between the second and the last of the falling maxima."""
     size = np.abs(values)
     inner = np.flatnonzero((size[1:-1] > size[:-2]) & (size[1:-1] >= size[2:])) + 1
     kept: list[int] = []
+    cause = "are there: take a later t_end"
     for i in inner:
-        if (kept and size[i] >= size[kept[-1]]) or size[i] < ABOVE_NOISE * noise[i]:
+        if size[i] < ABOVE_NOISE * noise[i]:
+            cause = f"stand {ABOVE_NOISE:g} times above the noise of the particles: take more, or a larger wave"
+            break
+        if kept and size[i] >= size[kept[-1]]:
+            cause = "are there before one is higher than the last: take more particles, or a smaller wave"
             break
         kept.append(int(i))
     if len(kept) < MIN_PEAKS:
-        return None
+        return f"{len(kept)} of {MIN_PEAKS} falling maxima {cause}"
     first, last = kept[1], kept[-1]
     since, history = t[first : last + 1] - t[first], values[first : last + 1] / size[first]
     begin = _exponents(history, t[1] - t[0], 2)
     if len(begin) < 2:
-        return None
+        return "the mode is no oscillation"
 
     def misfit(x: Series) -> Series:
         waves = np.exp(np.outer(since, x[0] + 1j * x[1:]))

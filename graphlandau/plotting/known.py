@@ -80,14 +80,5 @@ def relative_entropies(run: RunRecord, times: Sequence[float]) -> list[float] | 
 
 
 def equilibrium_free_energy(run: RunRecord) -> float | None:
-    r"""Return the free energy of :math:`f_\infty`, ``None`` where that is not known.
-
-    :math:`\log f_\infty + H / T_0` is the same everywhere, so its value at one point, times :math:`M T_0`, is it.
-    """
-    problem = run.problem
-    stationary = problem.stationary()
-    if stationary is None:
-        return None
-    x, v = (torch.zeros(1, d, dtype=torch.float64) for d in (problem.d_x, problem.d))
-    phi = 0.0 if problem.potential is None else float(problem.potential.value(x))
-    return problem.mass * (problem.temperature * float(stationary(x, v)) + phi)
+    r"""Return the free energy of :math:`f_\infty`, ``None`` where that is not known."""
+    return run.problem.equilibrium_free_energy()

@@ -194,6 +194,18 @@ class KineticProblem(InitialValueProblem):
         log_mass = math.log(self.mass)
         return lambda x, v: f.log_prob(x, v) + log_mass
 
+    def equilibrium_free_energy(self) -> float | None:
+        r"""Return the free energy of :math:`M f_\infty`, the least one, ``None`` where the density is not known.
+
+        :math:`\log M f_\infty + H / T_0` is the same everywhere, so its value at one point, times :math:`M T_0`, is it.
+        """
+        stationary = self.stationary()
+        if stationary is None:
+            return None
+        x, v = (torch.zeros(1, d, dtype=torch.float64) for d in (self.d_x, self.d))
+        phi = 0.0 if self.potential is None else float(self.potential.value(x))
+        return self.mass * (self.temperature * float(stationary(x, v)) + phi)
+
     def rate(self) -> complex | None:
         r"""Growth rate and frequency of the field's mode in the linear theory without collisions.
 

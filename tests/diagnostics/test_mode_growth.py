@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from graphlandau.diagnostics import mode_growth
+from graphlandau.diagnostics import mode_growth, why_no_growth
 
 T = np.linspace(0, 25, 251)
 
@@ -69,3 +69,25 @@ def test_what_neither_grows_nor_rings_has_no_rate(history):
 def test_refuses_series_of_different_lengths():
     with pytest.raises(ValueError, match="'mode' must have the shape of 't'"):
         mode_growth(T, T[:-1])
+
+
+def _ringing(t: np.ndarray) -> np.ndarray:
+    return np.exp(-0.15 * t) * np.cos(1.4 * t)
+
+
+@pytest.mark.parametrize(
+    ("t_end", "noise", "words"),
+    [(5.0, 0.0, "later t_end"), (30.0, 0.04, "above the noise of the particles"), (30.0, 1e-3, None)],
+)
+def test_what_keeps_a_damped_mode_from_being_fitted_is_said(t_end: float, noise: float, words: str | None) -> None:
+    t = np.linspace(0, t_end, 301)
+    fit, why = mode_growth(t, _ringing(t), noise), why_no_growth(t, _ringing(t), noise)
+    assert (fit is None) == (words is not None)
+    assert words is None or words in str(why)
+    assert fit is None or why is None
+
+
+def test_what_keeps_a_growing_mode_from_being_fitted_is_said() -> None:
+    t = np.linspace(0, 6, 13)
+    assert "steps are there before the mode saturates" in str(why_no_growth(t, np.exp(1.5 * t) + 0j))
+    assert why_no_growth(t, np.zeros(13)) == "the mode is not excited"

@@ -156,6 +156,26 @@ def test_theory_has_the_slope_of_the_dispersion_relation(kinetic_dir: RunDir, na
     assert (r"\omega" in text) == (name == "landau_damping")
 
 
+@pytest.mark.parametrize(("name", "rows"), [("landau_damping", 40), ("two_stream", 15)])
+def test_theory_is_drawn_without_a_fit_and_the_reason_said(kinetic_dir: RunDir, name: str, rows: int) -> None:
+    folder = kinetic_dir(name)
+    metrics = folder / "metrics.csv"
+    metrics.write_text("".join(metrics.read_text().splitlines(keepends=True)[: 1 + rows]))
+    run = RunRecord(folder)
+    rate = run.problem.rate()
+    assert rate is not None
+    assert fitted_mode(run) is None
+    axes = _axes(drawn("field", run))
+    (theory,) = _curves(axes, "theory")
+    np.testing.assert_allclose(np.diff(np.log(theory[:, 1])) / np.diff(theory[:, 0]), rate.real, rtol=1e-9)
+    # It touches the mode: at one time the two are equal.
+    size = _column(folder, "mode_amplitude")
+    off = np.log(np.interp(size[:, 0], *theory.T)) - np.log(np.maximum(size[:, 1], 1e-300))
+    assert np.abs(off).min() < 2e-3
+    (why,) = [text.get_text() for ax in axes for text in ax.texts if text.get_gid() == "why"]
+    assert why.startswith("no rate fitted: ")
+
+
 def test_without_a_rate_no_theory_is_drawn(kinetic_dir: RunDir) -> None:
     run = RunRecord(kinetic_dir("vpfp_1d3v"))
     assert run.problem.rate() is None

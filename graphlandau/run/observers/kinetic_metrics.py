@@ -10,7 +10,15 @@ import torch
 from torch import Tensor
 from torch_geometric.data import Data
 
-from graphlandau.diagnostics import field_mode, field_noise, field_square, kinetic_energy, mode_growth, potential_energy
+from graphlandau.diagnostics import (
+    field_mode,
+    field_noise,
+    field_square,
+    kinetic_energy,
+    mode_growth,
+    potential_energy,
+    why_no_growth,
+)
 from graphlandau.problems import KineticProblem
 from graphlandau.run.observers.observer import Observer, Run
 
@@ -108,11 +116,18 @@ class KineticMetrics(Observer):
         return float((state.control.double() + friction).square().sum(1).mean().sqrt())
 
     def summary(self, run: Run) -> dict[str, Any]:
-        """Growth rate and frequency of the mode, measured and from the dispersion relation, where there are any."""
+        """The free energy at equilibrium; growth rate and frequency of the mode, measured and from linear theory.
+
+        Each where it is known; ``growth_rate_missing`` says why no rate could be fitted.
+        """
+        relaxed = self.problem.equilibrium_free_energy() if self.problem.epsilon > 0 else None
+        least = {} if relaxed is None else {"free_energy_equilibrium": relaxed}
         if not self.history:
-            return {}
-        fit, root = mode_growth(*zip(*self.history, strict=True)), self.problem.rate()
-        return {
+            return least
+        history = tuple(zip(*self.history, strict=True))
+        fit, root = mode_growth(*history), self.problem.rate()
+        return least | {
+            "growth_rate_missing": why_no_growth(*history),
             "growth_rate": None if fit is None else fit.rate,
             "frequency": None if fit is None else fit.frequency,
             "growth_rate_exact": None if root is None else root.real,
