@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import math
-from typing import TypeVar
+from typing import Any, TypeVar
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from graphlandau.base.errors import InvalidArgument, NonFinite
 
 __all__ = [
+    "as_number",
+    "as_numbers",
     "is_concrete",
+    "keep",
+    "require_bool",
     "require_dimension",
     "require_edge_index",
     "require_finite",
@@ -28,13 +33,64 @@ __all__ = [
 OptionsT = TypeVar("OptionsT")
 
 
+def as_number(value: Any) -> Any:
+    """Return the Python number that a NumPy number, a 0-d array or a 0-d tensor is; all else as it is.
+
+    A tensor that requires a gradient is more than a number, and comes back as it is.
+
+    Example:
+        >>> import numpy as np
+        >>> as_number(np.int32(7)), as_number(torch.tensor(0.5)), as_number(np.ones(1)), as_number("7")
+        (7, 0.5, array([1.]), '7')
+    """
+    if isinstance(value, Tensor):
+        plain = value.dim() == 0 and not value.requires_grad and not value.is_meta and is_concrete(value)
+        return value.item() if plain else value
+    if isinstance(value, np.generic | np.ndarray) and value.ndim == 0:
+        value = value.item()
+    # A long double is its own item.
+    return float(value) if isinstance(value, np.floating) else value
+
+
+def as_numbers(value: Any) -> Any:
+    """Return the number or the list of numbers that an array or a tensor is; all else as it is."""
+    value = as_number(value)
+    return value.tolist() if isinstance(value, np.ndarray | Tensor) else value
+
+
+def keep(options: Any, **values: Any) -> None:
+    """Put checked values into a frozen dataclass, in its ``__post_init__``."""
+    for name, value in values.items():
+        object.__setattr__(options, name, value)
+
+
+def _finite(value: Any) -> float | None:
+    """Return a finite number as a float, ``None`` for all else."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    try:
+        return float(value) if math.isfinite(value) else None
+    except OverflowError:  # an integer beyond all floats
+        return None
+
+
 def require_positive(name: str, value: float) -> float:
     """Return ``value`` as a float; raise ``ValueError`` unless it is finite and > 0."""
+    value = as_number(value)
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise InvalidArgument(name, "must be a positive number", repr(value))
-    if not math.isfinite(value) or value <= 0:
+    number = _finite(value)
+    if number is None or number <= 0:
         raise InvalidArgument(name, "must be positive", value)
-    return float(value)
+    return number
+
+
+def require_bool(name: str, value: bool) -> bool:
+    """Return ``value``; raise ``ValueError`` unless it is true or false."""
+    value = as_number(value)
+    if not isinstance(value, bool):
+        raise InvalidArgument(name, "must be true or false", repr(value))
+    return value
 
 
 def require_one_of(name: str, value: str, allowed: tuple[str, ...]) -> str:
@@ -105,6 +161,7 @@ def require_weight(name: str, weight: Tensor | None, like: Tensor) -> Tensor | N
 
 def require_integer(name: str, value: int, *, minimum: int) -> int:
     """Return ``value``; raise ``ValueError`` unless it is an integer of at least ``minimum``."""
+    value = as_number(value)
     if isinstance(value, bool) or not isinstance(value, int) or value < minimum:
         raise InvalidArgument(name, f"must be an integer >= {minimum}", repr(value))
     return value
@@ -112,9 +169,10 @@ def require_integer(name: str, value: int, *, minimum: int) -> int:
 
 def require_number(name: str, value: float) -> float:
     """Return ``value`` as a float; raise ``ValueError`` unless it is a finite number."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+    number = _finite(as_number(value))
+    if number is None:
         raise InvalidArgument(name, "must be a finite number", repr(value))
-    return float(value)
+    return number
 
 
 def require_dimension(name: str, v: Tensor, d: int) -> Tensor:

@@ -120,7 +120,7 @@ def _execute(simulation: Simulation, config: RunConfig, new_in: Path | None = No
         simulation.folder = RunFolder.create(new_in, config.to_yaml())
     folder = simulation.folder
     assert folder is not None
-    resume = f"graphlandau run --resume {folder.path}"
+    resume = folder.command("run", "--resume")
     try:
         result = simulation.run()
     except Diverged as error:
@@ -163,8 +163,10 @@ def _first_line(error: Exception) -> str:
 
 def _draw(folder: Path, figures: bool | str) -> int:
     """Draw the figures; the run is complete, with figures or without."""
+    from graphlandau.run.folder import RunFolder
+
     kind = f" --figures {figures}" if isinstance(figures, str) else ""
-    again = f"the run is complete, try: graphlandau plot {folder}{kind}"
+    again = f"the run is complete, try: {RunFolder(folder).command('plot')}{kind}"
     try:
         from graphlandau.plotting import plot_run
 

@@ -47,9 +47,14 @@ def speaks() -> bool:
     return not several() or os.environ.get("RANK", "0") == "0"
 
 
+def _one_line(message: str) -> str:
+    """Join lines; spaces inside one are kept, for they may be those of a path."""
+    return " ".join(line.strip() for line in message.splitlines() if line.strip())
+
+
 def fail(message: str, status: int, follows: bool = False) -> int:
     """Say what is wrong; of several processes that have one error, one says it, and last of all one it ``follows``."""
-    said = " ".join(message.split())
+    said = _one_line(message)
     if several():
         from graphlandau.base import distributed
 
@@ -70,7 +75,7 @@ def messages_on_stderr() -> Iterator[None]:
     """Show what the library says, and each warning in one line; all but the first process are silent."""
 
     def show(message: Warning | str, *_: Any) -> None:
-        print(f"warning: {' '.join(str(message).split())}", file=sys.stderr)
+        print(f"warning: {_one_line(str(message))}", file=sys.stderr)
 
     logger = logging.getLogger("graphlandau")
     handler = logging.StreamHandler(sys.stderr) if speaks() else logging.NullHandler()

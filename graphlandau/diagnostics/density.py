@@ -21,8 +21,8 @@ _TILE = 2**19
 
 def grid_axes(half_width: float, points: int, d: int) -> list[Float[Tensor, " M"]]:
     """``d`` float64 axes of ``points`` equidistant nodes on [-half_width, half_width], both ends included."""
-    require_positive("half_width", half_width)
-    require_integer("points", points, minimum=2)
+    half_width = require_positive("half_width", half_width)
+    points = require_integer("points", points, minimum=2)
     axis = torch.linspace(-half_width, half_width, points, dtype=torch.float64)
     return [axis] * require_integer("d", d, minimum=1)
 

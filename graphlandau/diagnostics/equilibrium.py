@@ -70,9 +70,9 @@ def equilibrium_distance_mc(T: float, n: float, d: int) -> float:
         >>> equilibrium_distance_mc(T=2.0, n=1000, d=3)
         0.2
     """
-    require_positive("T", T)
-    require_positive("n", n)
-    require_integer("d", d, minimum=1)
+    T = require_positive("T", T)
+    n = require_positive("n", n)
+    d = require_integer("d", d, minimum=1)
     return T * math.sqrt((d * d + d - 2) / n)
 
 

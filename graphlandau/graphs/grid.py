@@ -11,6 +11,7 @@ from torch import Tensor
 
 from graphlandau.base.errors import InvalidArgument
 from graphlandau.base.validation import (
+    as_numbers,
     is_concrete,
     require_dimension,
     require_integer,
@@ -68,9 +69,9 @@ class Grid:
             raise InvalidArgument("lengths", "must be 1, 2 or 3 numbers", self.d)
         self.cells = tuple(require_integer("cells", x, minimum=MIN_CELLS) for x in _each("cells", cells, self.d))
         self.origin = tuple(require_number("origin", x) for x in _each("origin", origin, self.d))
+        self.periodic = periodic = as_numbers(periodic)
         if not isinstance(periodic, bool):
             raise InvalidArgument("periodic", "must be True or False", repr(periodic))
-        self.periodic = periodic
         self.spacing = tuple(length / n for length, n in zip(self.lengths, self.cells, strict=True))
         self.shape = self.cells if periodic else tuple(n + 1 for n in self.cells)
         self.nodes = math.prod(self.shape)
@@ -130,6 +131,7 @@ class Grid:
 
 def _each(name: str, value: object, d: int | None) -> tuple:
     """One entry for each of ``d`` directions; a single number is the same in all."""
+    value = as_numbers(value)
     if isinstance(value, str) or not isinstance(value, Sequence):
         return (value,) * (d or 1)
     if d is not None and len(value) != d:

@@ -13,7 +13,13 @@ from scipy.spatial import KDTree
 from torch import Tensor
 
 from graphlandau.base.errors import InvalidArgument
-from graphlandau.base.validation import require_integer, require_one_of, require_positive, require_velocities
+from graphlandau.base.validation import (
+    as_numbers,
+    require_integer,
+    require_one_of,
+    require_positive,
+    require_velocities,
+)
 from graphlandau.graphs.partition import Partition
 
 __all__ = ["knn_edges", "radius_edges"]
@@ -64,7 +70,7 @@ def knn_edges(
         tensor([[1, 0, 1],
                 [0, 1, 2]])
     """
-    require_integer("k", k, minimum=1)
+    k = require_integer("k", k, minimum=1)
 
     def nearest(particles: _Particles, search: str) -> tuple[Tensor, Tensor]:
         smallest = int(particles.size.min())
@@ -110,7 +116,7 @@ def radius_edges(
         tensor([[1, 0],
                 [0, 1]])
     """
-    require_positive("r", r)
+    r = require_positive("r", r)
 
     def within(particles: _Particles, search: str) -> tuple[Tensor, Tensor]:
         if particles.box is not None and float(particles.box.min()) < 2 * r:
@@ -201,6 +207,7 @@ class _Constant(torch.autograd.Function):
 
 
 def _sides(box: float | Sequence[float], d: int) -> list[float]:
+    box = as_numbers(box)
     if not isinstance(box, int | float | list | tuple):
         raise InvalidArgument("box", "must be a number or a list of numbers", repr(box))
     sides = [box] * d if isinstance(box, int | float) else list(box)
@@ -214,7 +221,7 @@ def _choose(backend: str, device: torch.device, *, periodic: bool) -> str:
         if periodic:
             raise InvalidArgument("backend", "must be 'kdtree' or 'auto' for a periodic box", repr(backend))
         if not _cluster_installed():
-            raise ImportError("backend 'torch_cluster' needs torch-cluster: pip install graphlandau[cluster]")
+            raise ImportError("backend 'torch_cluster' needs torch-cluster: pip install 'graphlandau[cluster]'")
         return backend
     on_cuda = backend == "auto" and device.type == "cuda" and not periodic and _cluster_installed()
     return "torch_cluster" if on_cuda and torch.ops.torch_cluster.cuda_version() > 0 else "kdtree"

@@ -171,7 +171,7 @@ def particle_cells(
 
 
 def _require_copy(copy: Tensor | None, copies: int, pos: Tensor) -> None:
-    require_integer("copies", copies, minimum=1)
+    copies = require_integer("copies", copies, minimum=1)
     if copy is None:
         return
     if not isinstance(copy, Tensor) or copy.dtype != torch.int64 or copy.shape != pos.shape[:1]:
@@ -186,7 +186,8 @@ def _require_copy(copy: Tensor | None, copies: int, pos: Tensor) -> None:
 
 def require_order(order: int) -> int:
     """Return ``order``; raise ``ValueError`` unless it is 0, 1, 2 or 3."""
-    if require_integer("order", order, minimum=0) > HIGHEST_ORDER:
+    order = require_integer("order", order, minimum=0)
+    if order > HIGHEST_ORDER:
         raise InvalidArgument("order", "must be 0, 1, 2 or 3", order)
     return order
 

@@ -7,6 +7,7 @@ from torch_geometric.data import Data
 from torch_geometric.transforms import BaseTransform
 
 from graphlandau.base.errors import InvalidArgument
+from graphlandau.base.validation import as_number
 
 __all__ = ["RandomBatches"]
 
@@ -35,9 +36,9 @@ class RandomBatches(BaseTransform):
     """
 
     def __init__(self, size: int, generator: torch.Generator | None = None) -> None:
+        self.size = size = as_number(size)
         if isinstance(size, bool) or not isinstance(size, int) or size < 2:
             raise InvalidArgument("size", "must be an integer of at least 2", repr(size))
-        self.size = size
         self.generator = generator
 
     def forward(self, data: Data) -> Data:

@@ -43,7 +43,7 @@ class Midpoint(Integrator):
             ValueError: If ``dt`` is not positive.
             Diverged: If the iteration does not converge; a smaller ``dt`` makes it contract.
         """
-        require_positive("dt", dt)
+        dt = require_positive("dt", dt)
         tolerance = 4 * torch.finfo(v.dtype).eps * float(v.abs().max())
         v_next, change, previous = v + dt * drift(v), float("inf"), float("inf")
         for _ in range(self.max_iterations):

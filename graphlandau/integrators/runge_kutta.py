@@ -46,7 +46,7 @@ class RungeKutta(Integrator):
         Raises:
             ValueError: If ``dt`` is not positive.
         """
-        require_positive("dt", dt)
+        dt = require_positive("dt", dt)
         at, rates = [], []
         for _ in self.a:
             at.append(self.stage(v, rates, dt))

@@ -15,7 +15,7 @@ from torch_geometric.data import Data
 from torch_geometric.transforms import BaseTransform
 
 from graphlandau.base.errors import InvalidArgument
-from graphlandau.base.validation import require_integer, require_one_of, require_positive
+from graphlandau.base.validation import as_number, keep, require_integer, require_one_of, require_positive
 from graphlandau.graphs import RandomBatches
 from graphlandau.graphs.grid import MIN_CELLS
 from graphlandau.integrators.integrator import Integrator
@@ -58,11 +58,11 @@ class Collisions:
     def __post_init__(self) -> None:
         require_one_of("backend", self.backend, tuple(BACKENDS))
         if self.backend == "keops" and not keops_available()[0]:
-            reason = f"'keops', which needs pykeops and g++, pip install graphlandau[keops]: {keops_available()[1]}"
+            reason = f"'keops', which needs pykeops and g++, pip install 'graphlandau[keops]': {keops_available()[1]}"
             raise InvalidArgument("backend", "must be one that works here", reason)
-        require_positive("mesh_tolerance", self.mesh_tolerance)
+        keep(self, mesh_tolerance=require_positive("mesh_tolerance", self.mesh_tolerance))
         if self.batch_size is not None:
-            require_integer("batch_size", self.batch_size, minimum=2)
+            keep(self, batch_size=require_integer("batch_size", self.batch_size, minimum=2))
         if type(self.graph) is RandomBatches and self.batch_size is None:
             object.__setattr__(self, "batch_size", self.graph.size)
             object.__setattr__(self, "graph", None)
@@ -140,7 +140,7 @@ class InnerStep:
 
     def __post_init__(self) -> None:
         explicit_integrator(self.integrator)
-        require_integer("inner_steps", self.inner_steps, minimum=1)
+        keep(self, inner_steps=require_integer("inner_steps", self.inner_steps, minimum=1))
         require_one_of("log_det", self.log_det, ("exact", "linear", "none"))
 
     @property
@@ -165,10 +165,11 @@ class Mesh:
     cells: int | None = None
 
     def __post_init__(self) -> None:
+        keep(self, order=as_number(self.order))
         if isinstance(self.order, bool) or self.order not in (0, 1, 2, 3):
             raise InvalidArgument("order", "must be 0, 1, 2 or 3", repr(self.order))
         if self.cells is not None:
-            require_integer("cells", self.cells, minimum=MIN_CELLS)
+            keep(self, cells=require_integer("cells", self.cells, minimum=MIN_CELLS))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -58,7 +58,7 @@ def equivariance_error(
         True
     """
     require_velocities("v", v)
-    require_integer("trials", trials, minimum=1)
+    trials = require_integer("trials", trials, minimum=1)
     s = _adapted(score, v)
     scale = s.square().sum(1).mean().sqrt().clamp_min(torch.finfo(v.dtype).tiny)
     spread = less(v, v.double().mean(0)).square().mean().sqrt()

@@ -39,7 +39,7 @@ class TimeInterval(TimeField):
     def __init__(self, network: nn.Module, d: int, t_start: float, t_end: float, name: str) -> None:
         super().__init__()
         self.name = name
-        self.d = require_integer("d", d, minimum=2)
+        self.d = d = require_integer("d", d, minimum=2)
         self.t_start, self.t_end = require_number("t_start", t_start), require_number("t_end", t_end)
         if self.t_end <= self.t_start:
             raise InvalidArgument("t_end", f"must be after t_start = {self.t_start:g}", f"{self.t_end:g}")

@@ -69,8 +69,10 @@ class TimeMLP(TimeField):
             "width": width,
             "depth": depth,
         }
-        for name, value in sizes.items():
-            require_integer(name, value, minimum=1)
+        sizes = {name: require_integer(name, value, minimum=1) for name, value in sizes.items()}
+        d, width = sizes["d"], sizes["width"]
+        velocity_width, velocity_depth = sizes["velocity_width"], sizes["velocity_depth"]
+        time_width, time_depth, depth = sizes["time_width"], sizes["time_depth"], sizes["depth"]
         self.d = d
         self.activation = require_one_of("activation", activation, tuple(ACTIVATIONS))
         self.arguments = {**sizes, "activation": activation}

@@ -115,7 +115,7 @@ def denoising(
 
     Reference: Ilin, Hu and Wang 2025, Eq. (3.5).
     """
-    require_positive("alpha", alpha)
+    alpha = require_positive("alpha", alpha)
 
     def draw(n: int) -> Tensor:
         return torch.randn(n, state.v.size(1), generator=generator, dtype=state.v.dtype, device=state.v.device)

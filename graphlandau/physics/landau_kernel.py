@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from graphlandau.base.errors import InvalidArgument
-from graphlandau.base.validation import require_positive
+from graphlandau.base.validation import as_number, keep, require_positive
 from graphlandau.base.vectors import dot, precision
 
 __all__ = ["LandauKernel"]
@@ -58,13 +58,14 @@ class LandauKernel:
     eps: float | None = None
 
     def __post_init__(self) -> None:
+        keep(self, gamma=as_number(self.gamma))
         if isinstance(self.gamma, bool) or not isinstance(self.gamma, int | float):
             raise InvalidArgument("gamma", "must be a number in [-4, 1]", repr(self.gamma))
         if not (math.isfinite(self.gamma) and -4 <= self.gamma <= 1):
             raise InvalidArgument("gamma", "must be in [-4, 1]", self.gamma)
-        require_positive("strength", self.strength)
+        keep(self, strength=require_positive("strength", self.strength))
         if self.eps is not None:
-            require_positive("eps", self.eps)
+            keep(self, eps=require_positive("eps", self.eps))
 
     def softening(self, dtype: torch.dtype) -> float:
         """Softening length used for tensors of ``dtype``."""

@@ -42,7 +42,7 @@ def mass(weight: Float[Tensor, " N"] | None, n: int) -> float:
     Raises:
         ValueError: If ``weight`` does not have ``n`` entries.
     """
-    require_integer("n", n, minimum=1)
+    n = require_integer("n", n, minimum=1)
     if weight is None:
         return 1.0
     if weight.shape != (n,):

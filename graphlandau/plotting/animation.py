@@ -35,7 +35,7 @@ def animate_phase_space(run: RunRecord, path: Path, *, frames_per_second: int = 
     Raises:
         ValueError: If ``frames_per_second`` is not in 1..50, or ``path`` does not end in ``.gif``.
     """
-    require_integer("frames_per_second", frames_per_second, minimum=1)
+    frames_per_second = require_integer("frames_per_second", frames_per_second, minimum=1)
     if frames_per_second > _FASTEST:
         raise InvalidArgument("frames_per_second", f"must be at most {_FASTEST}", frames_per_second)
     if Path(path).suffix != ".gif":

@@ -44,8 +44,8 @@ class Anisotropic(Problem):
     """
 
     def __init__(self, d: int = 3, strength: float = 1 / 24, gamma: float = 0.0) -> None:
-        require_integer("d", d, minimum=2)
-        require_positive("strength", strength)
+        d = require_integer("d", d, minimum=2)
+        strength = require_positive("strength", strength)
         temperatures = torch.ones(d, dtype=torch.float64)
         temperatures[:2] = torch.tensor([1.8, 0.2], dtype=torch.float64)
         super().__init__(

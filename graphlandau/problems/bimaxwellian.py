@@ -39,7 +39,7 @@ class BiMaxwellian(Problem):
     """
 
     def __init__(self, strength: float = 1 / 16, gamma: float = -3.0) -> None:
-        require_positive("strength", strength)
+        strength = require_positive("strength", strength)
         eye = [[1.0, 0.0], [0.0, 1.0]]
         super().__init__(
             GaussianMixture([Gaussian([-2.0, 1.0], eye), Gaussian([0.0, -1.0], eye)]),

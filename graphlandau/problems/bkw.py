@@ -48,8 +48,8 @@ class BKWDensity(Density):
     """
 
     def __init__(self, d: int, K: float) -> None:
-        self.d = require_integer("d", d, minimum=1)
-        self.K = require_positive("K", K)
+        self.d = d = require_integer("d", d, minimum=1)
+        self.K = K = require_positive("K", K)
         # A start time computed in floating point may land a rounding error below the smallest K.
         if not d / (d + 2) - 1e-12 <= K <= 1:
             raise InvalidArgument("K", f"must be in [{d}/{d + 2}, 1]", K)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Literal
 
 from graphlandau.base.errors import InvalidArgument
-from graphlandau.base.validation import require_positive
+from graphlandau.base.validation import require_number, require_positive
 from graphlandau.problems.densities.marginals import Marginal, Ripple
 from graphlandau.problems.densities.phase_density import PhaseProduct
 from graphlandau.problems.kinetic_problem import KineticProblem
@@ -60,7 +60,7 @@ class DensityWave(KineticProblem):
             self.k = require_positive("k", k)
             self.length = 2 * math.pi / self.k
         mode = require_fitting("k", self.k, self.length)
-        self.amplitude = amplitude
+        self.amplitude = require_number("amplitude", amplitude)
         super().__init__(
             PhaseProduct([Ripple(self.length, amplitude, mode)], list(velocities)),
             epsilon=epsilon,

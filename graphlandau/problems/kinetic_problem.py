@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from graphlandau.base.errors import InvalidArgument
-from graphlandau.base.validation import require_integer, require_number, require_one_of, require_positive
+from graphlandau.base.validation import require_bool, require_integer, require_number, require_one_of, require_positive
 from graphlandau.fields import Potential, RippledWell
 from graphlandau.problems.densities.marginals import Boltzmann, NormalMixture
 from graphlandau.problems.densities.phase_density import LOADINGS, PhaseDensity, PhaseProduct
@@ -118,9 +118,7 @@ class KineticProblem(InitialValueProblem):
         if potential is not None:
             _require_potential(potential, self.d_x, self.lengths)
         self.mode = require_integer("mode", mode, minimum=1)
-        if not isinstance(self_consistent, bool):
-            raise InvalidArgument("self_consistent", "must be true or false", repr(self_consistent))
-        self.self_consistent = self_consistent
+        self.self_consistent = self_consistent = require_bool("self_consistent", self_consistent)
         self.cells = None if cells is None else require_integer("cells", cells, minimum=4)
         if self_consistent and (self.lengths is None or self.cells is None):
             raise InvalidArgument(

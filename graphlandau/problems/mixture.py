@@ -48,7 +48,7 @@ class Mixture(Problem):
     """
 
     def __init__(self, strength: float = 1.0, gamma: float = -3.0) -> None:
-        require_positive("strength", strength)
+        strength = require_positive("strength", strength)
         factors = [
             GaussianMixture([Gaussian([mean], [[width**2]]) for _, mean, width in modes], [p for p, _, _ in modes])
             for modes in _MODES

@@ -182,7 +182,7 @@ class Rosenbluth(Problem):
         self.sigma, self.S = initial.sigma, initial.S
         self.mass = initial.mass
         self.time = require_one_of("time", time, ("physical", "normalised"))
-        require_positive("strength", strength)
+        strength = require_positive("strength", strength)
         clock = 1.0 if time == "physical" else self.mass
         super().__init__(
             initial,

@@ -111,7 +111,7 @@ class Truncated(Problem):
     """
 
     def __init__(self, strength: float = 1.0, gamma: float = -3.0) -> None:
-        require_positive("strength", strength)
+        strength = require_positive("strength", strength)
         super().__init__(
             TruncatedGaussian(eta=1.0),
             gamma=gamma,

@@ -42,7 +42,7 @@ class VFPDoubleWell(KineticProblem):
     """
 
     def __init__(self, d: int = 1, epsilon: float = 1.0, loading: Literal["random", "quiet"] = "random") -> None:
-        require_integer("d", d, minimum=1)
+        d = require_integer("d", d, minimum=1)
         normal = NormalMixture([1.0], [0.0], [1.0])
         beams = NormalMixture([0.5, 0.5], [-1.5, 1.5], [1.0, 1.0])
         super().__init__(

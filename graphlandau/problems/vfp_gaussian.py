@@ -50,7 +50,8 @@ class VFPGaussian(KineticProblem):
     """
 
     def __init__(self, d: int = 1, epsilon: float = 1.0, loading: Literal["random", "quiet"] = "random") -> None:
-        eye = torch.eye(require_integer("d", d, minimum=1), dtype=torch.float64)
+        d = require_integer("d", d, minimum=1)
+        eye = torch.eye(d, dtype=torch.float64)
         mean = torch.tensor(_MEAN, dtype=torch.float64)
         covariance = torch.tensor(_COVARIANCE, dtype=torch.float64)
         super().__init__(

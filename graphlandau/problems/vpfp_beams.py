@@ -65,7 +65,7 @@ class VPFPBeams(DensityWave):
         cells: int = 128,
         loading: Literal["random", "quiet"] = "quiet",
     ) -> None:
-        require_integer("d", d, minimum=1)
+        d = require_integer("d", d, minimum=1)
         self.v0, self.sigma = require_positive("v0", v0), require_positive("sigma", sigma)
         super().__init__(
             _beams(d, self.v0, self.sigma),

@@ -26,7 +26,8 @@ def require_work_for_all(particles: int, batch_size: int | None) -> None:
 
 def require_seed(seed: int) -> int:
     """Return ``seed``; raise ``ValueError`` unless it is an integer in [0, 2**63), as torch's generators take."""
-    if require_integer("seed", seed, minimum=0) >= 2**63:
+    seed = require_integer("seed", seed, minimum=0)
+    if seed >= 2**63:
         raise InvalidArgument("seed", "must be an integer in [0, 2**63)", seed)
     return seed
 

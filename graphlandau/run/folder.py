@@ -6,6 +6,7 @@ import csv
 import functools
 import json
 import os
+import shlex
 import shutil
 import warnings
 from collections.abc import Callable, Iterator
@@ -86,7 +87,7 @@ class RunFolder:
                 raise InvalidArgument(
                     "out",
                     "must be a new or empty folder",
-                    f"{self.path}, which holds another run; to continue that one: graphlandau run --resume {self.path}",
+                    f"{self.path}, which holds another run; to continue that one: {self.command('run', '--resume')}",
                 )
             if self.path.is_dir() and any(not entry.name.endswith(".tmp") for entry in self.path.iterdir()):
                 raise InvalidArgument("out", "must be a new or empty folder", f"{self.path}, which is not empty")
@@ -122,6 +123,16 @@ class RunFolder:
         except OSError as error:
             raise InvalidArgument("resume", "must be a folder that can be read", f"{self.path}: {error}") from error
         return first.removeprefix("# ") if first.startswith("# graphlandau") else "an unknown version"
+
+    def command(self, *words: str) -> str:
+        """Return a command of ``graphlandau`` on this folder as it is typed: quoted for the shell.
+
+        Example:
+            >>> RunFolder(Path("my runs/a")).command("run", "--resume")
+            "graphlandau run --resume 'my runs/a'"
+        """
+        name = str(self.path)
+        return shlex.join(["graphlandau", *words, f"./{name}" if name.startswith("-") else name])
 
     @property
     def of_this_version(self) -> bool:

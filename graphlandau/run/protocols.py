@@ -10,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from graphlandau.base.errors import InvalidArgument
-from graphlandau.base.validation import require_integer
+from graphlandau.base.validation import as_number, require_integer
 from graphlandau.diagnostics import (
     gaussian_kde,
     grid_axes,
@@ -95,9 +95,9 @@ def density_protocol(
 
     Reference: arXiv:2603.10874, Section 5.1.
     """
-    require_integer("samples", samples, minimum=2)
+    samples = require_integer("samples", samples, minimum=2)
     like = flow.like
-    generator = torch.Generator().manual_seed(seed)
+    generator = torch.Generator().manual_seed(as_number(seed))
     rows = []
     for t in times:
         v0 = problem.sample(samples, generator=generator).to(like)

@@ -19,7 +19,7 @@ import graphlandau
 from graphlandau.base import distributed
 from graphlandau.base.errors import Diverged, InvalidArgument, NonFinite, out_of_memory
 from graphlandau.base.state import particle_state
-from graphlandau.base.validation import all_finite, require_integer, require_one_of, require_positive
+from graphlandau.base.validation import all_finite, require_integer, require_number, require_one_of, require_positive
 from graphlandau.methods.method import FrameT, Method, ProblemT
 from graphlandau.nn.pairs import COMPILE_MODES, compile_mode, expected_calls
 from graphlandau.run.arguments import count_steps, require_device, require_seed, require_work_for_all
@@ -113,7 +113,7 @@ class Simulation(Generic[ProblemT, FrameT]):
         self.particles = require_integer("particles", problem.particles if particles is None else particles, minimum=2)
         require_work_for_all(self.particles, method.facts(problem, self.particles).batch_size)
         self.dt = require_positive("dt", problem.dt if dt is None else dt)
-        self.t_end = problem.t_end if t_end is None else t_end
+        self.t_end = problem.t_end if t_end is None else require_number("t_end", t_end)
         self.steps = count_steps(problem.t_start, self.t_end, self.dt)
         self.seed = require_seed(seed)
         self.compile = compile if compile is None else require_one_of("compile", compile, COMPILE_MODES)

@@ -17,7 +17,15 @@ from graphlandau.base import distributed
 from graphlandau.base.errors import InvalidArgument, NonFinite
 from graphlandau.base.progress import progress_bar
 from graphlandau.base.tables import write_csv
-from graphlandau.base.validation import require_integer, require_number, require_one_of, require_positive
+from graphlandau.base.validation import (
+    as_number,
+    keep,
+    require_bool,
+    require_integer,
+    require_number,
+    require_one_of,
+    require_positive,
+)
 from graphlandau.nn.conv import LandauDrift
 from graphlandau.nn.flow import FlowMap
 from graphlandau.nn.score.time_score import TimeScore
@@ -89,16 +97,16 @@ class Recipe:
             ("collocation_times", 1),
             ("save_every", 1),
         ):
-            require_integer(name, getattr(self, name), minimum=minimum)
-        require_positive("learning_rate", self.learning_rate)
+            keep(self, **{name: require_integer(name, getattr(self, name), minimum=minimum)})
+        keep(self, learning_rate=require_positive("learning_rate", self.learning_rate))
         require_one_of("decay", self.decay, ("cosine", "none"))
-        require_positive("score_weight", self.score_weight)
-        if require_number("initial_weight", self.initial_weight) < 0:
+        keep(self, score_weight=require_positive("score_weight", self.score_weight))
+        keep(self, initial_weight=require_number("initial_weight", self.initial_weight))
+        if self.initial_weight < 0:
             raise InvalidArgument("initial_weight", "must not be negative", f"{self.initial_weight:g}")
         require_one_of("divergence", self.divergence, ("exact", "hutchinson"))
         for name in ("drift_is_target", "score_moves_flow"):
-            if not isinstance(getattr(self, name), bool):
-                raise InvalidArgument(name, "must be true or false", repr(getattr(self, name)))
+            keep(self, **{name: require_bool(name, getattr(self, name))})
 
     def rate(self, iteration: int) -> float:
         """Learning rate of a step."""
@@ -145,7 +153,7 @@ class Training:
                 "score", "and 'flow' must have something to train", "no parameter that requires a gradient"
             )
         self.like = self.parameters[0].new_empty(0)
-        self.generator = torch.Generator(device=self.like.device).manual_seed(seed)
+        self.generator = torch.Generator(device=self.like.device).manual_seed(as_number(seed))
         self.optimiser = torch.optim.Adam(self.parameters, lr=recipe.learning_rate)
         self.iteration, self.seconds = 0, 0.0
         self.rows: list[dict[str, Any]] = []

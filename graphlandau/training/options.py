@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from graphlandau.base.errors import InvalidArgument
-from graphlandau.base.validation import require_integer, require_one_of, require_positive
+from graphlandau.base.validation import keep, require_bool, require_integer, require_one_of, require_positive
 from graphlandau.training.schedules import Schedule
 
 __all__ = ["ControlTraining", "EpochFit", "Fit", "FitOptions"]
@@ -35,13 +35,12 @@ class FitOptions:
     initial_steps: int = 5000
 
     def __post_init__(self) -> None:
-        require_positive("learning_rate", self.learning_rate)
+        keep(self, learning_rate=require_positive("learning_rate", self.learning_rate))
         if not (self.schedule is None or isinstance(self.schedule, Schedule)):
             raise InvalidArgument("schedule", "must be a graphlandau.training.Schedule", repr(self.schedule))
-        _require_minibatch(self.minibatch)
-        _require_bool("hold_out", self.hold_out)
-        require_positive("initial_tolerance", self.initial_tolerance)
-        require_integer("initial_steps", self.initial_steps, minimum=0)
+        keep(self, minibatch=_minibatch(self.minibatch), hold_out=require_bool("hold_out", self.hold_out))
+        keep(self, initial_tolerance=require_positive("initial_tolerance", self.initial_tolerance))
+        keep(self, initial_steps=require_integer("initial_steps", self.initial_steps, minimum=0))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,8 +69,8 @@ class Fit(FitOptions):
     def __post_init__(self) -> None:
         super().__post_init__()
         require_one_of("training", self.training, ("fixed", "adaptive"))
-        require_integer("steps", self.steps, minimum=1)
-        require_integer("max_steps", self.max_steps, minimum=1)
+        keep(self, steps=require_integer("steps", self.steps, minimum=1))
+        keep(self, max_steps=require_integer("max_steps", self.max_steps, minimum=1))
         if self.training == "adaptive" and self.max_steps < self.steps:
             raise InvalidArgument("max_steps", f"must be at least steps = {self.steps}", self.max_steps)
 
@@ -95,7 +94,7 @@ class EpochFit(FitOptions):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        require_integer("epochs", self.epochs, minimum=1)
+        keep(self, epochs=require_integer("epochs", self.epochs, minimum=1))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,18 +122,12 @@ class ControlTraining:
 
     def __post_init__(self) -> None:
         require_one_of("log_det", self.log_det, ("exact", "trace"))
-        require_integer("steps", self.steps, minimum=1)
-        require_integer("initial_steps", self.initial_steps, minimum=1)
-        _require_bool("warm_start", self.warm_start)
-        require_positive("learning_rate", self.learning_rate)
-        _require_minibatch(self.minibatch)
+        keep(self, steps=require_integer("steps", self.steps, minimum=1))
+        keep(self, initial_steps=require_integer("initial_steps", self.initial_steps, minimum=1))
+        keep(self, warm_start=require_bool("warm_start", self.warm_start))
+        keep(self, learning_rate=require_positive("learning_rate", self.learning_rate))
+        keep(self, minibatch=_minibatch(self.minibatch))
 
 
-def _require_minibatch(size: int | None) -> None:
-    if size is not None:
-        require_integer("minibatch", size, minimum=2)
-
-
-def _require_bool(name: str, value: bool) -> None:
-    if not isinstance(value, bool):
-        raise InvalidArgument(name, "must be true or false", repr(value))
+def _minibatch(size: int | None) -> int | None:
+    return None if size is None else require_integer("minibatch", size, minimum=2)

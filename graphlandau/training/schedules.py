@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
 from graphlandau.base.errors import InvalidArgument
-from graphlandau.base.validation import require_number, require_positive
+from graphlandau.base.validation import as_numbers, require_number, require_positive
 
 __all__ = ["CosineDecay", "ExponentialDecay", "Schedule", "StepDecay"]
 
@@ -47,6 +47,7 @@ class StepDecay(Schedule):
     """
 
     def __init__(self, times: Sequence[float], factor: float = 0.5) -> None:
+        times = as_numbers(times)
         if isinstance(times, str) or not isinstance(times, Sequence):
             raise InvalidArgument("times", "must be a list of numbers", repr(times))
         self.times = [require_number("times", t) for t in times]

@@ -2,6 +2,7 @@ import json
 import os
 import re
 import resource
+import shlex
 import subprocess
 import sys
 from importlib.metadata import version
@@ -134,6 +135,25 @@ def test_print_config_writes_nothing(graphlandau, here):
     assert yaml.safe_load(out)["method"]["init_args"]["bandwidth"] == 0.4
     assert yaml.safe_load(out)["dt"] == 0.02
     assert os.listdir(here) == []
+
+
+def test_the_command_that_continues_can_be_pasted(graphlandau, here, capsys, monkeypatch):
+    """Whatever the folder is called: two spaces in a row, a dollar, a quote."""
+
+    def interrupt(self, run):
+        if run.step == 4:
+            raise KeyboardInterrupt
+
+    name = "my  runs/it's $HOME"
+    monkeypatch.setattr(Checkpoints, "after_evaluate", interrupt)
+    assert cli.main([*RUN.split(), "--out", name]) == 130
+    command = capsys.readouterr().err.splitlines()[-1].partition("continue with: ")[2]
+    assert shlex.split(command) == ["graphlandau", "run", "--resume", name]
+    monkeypatch.undo()
+    monkeypatch.chdir(here)
+    assert cli.main(shlex.split(command)[1:]) == 0
+    assert cli.main([*RUN.split(), "--out", name]) == 2
+    assert shlex.join(["graphlandau", "run", "--resume", name]) in capsys.readouterr().err
 
 
 def test_interrupted_run_says_how_to_continue(graphlandau, here, monkeypatch):

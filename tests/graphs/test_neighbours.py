@@ -205,7 +205,7 @@ def test_torch_cluster_in_parts(monkeypatch):
 
 def test_refuses_torch_cluster_where_it_is_missing(monkeypatch):
     monkeypatch.setattr(neighbours, "_cluster_installed", lambda: False)
-    with pytest.raises(ImportError, match=r"pip install graphlandau\[cluster\]"):
+    with pytest.raises(ImportError, match=r"pip install 'graphlandau\[cluster\]'"):
         knn_edges(points(5, 2), 2, backend="torch_cluster")
     assert torch.equal(knn_edges(points(5, 2), 2), nearest(points(5, 2), 2))
 

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from graphlandau.base.errors import InvalidArgument
-from graphlandau.base.validation import require_integer
+from graphlandau.base.validation import as_number, require_integer
 from graphlandau.diagnostics.certificates.tracked_score import push_score
 from graphlandau.diagnostics.trajectories import relative_trajectory_error
 from graphlandau.nn.conv import LandauDrift
@@ -88,8 +88,8 @@ def certify_flow(
     Reference: arXiv:2603.10874, Theorems 2, 4 and 5; the excess by Hyvärinen's identity (Lemma 2) for the density of
     the flow instead of the exact one, which makes it a number.
     """
-    require_integer("particles", particles, minimum=2)
-    require_integer("times", times, minimum=2)
+    particles = require_integer("particles", particles, minimum=2)
+    times = require_integer("times", times, minimum=2)
     if problem.d != flow.d:
         raise InvalidArgument(
             "problem", f"must have d = {flow.d}, that of the flow", f"{problem.name} with {problem.d}"
@@ -102,7 +102,7 @@ def certify_flow(
         raise InvalidArgument("score", what, "d = {}, t = {:g} to {:g}".format(*found))
     like = flow.like
     drift = LandauDrift(problem.gamma, problem.strength)
-    v0 = problem.sample(particles, generator=torch.Generator().manual_seed(seed)).to(like)
+    v0 = problem.sample(particles, generator=torch.Generator().manual_seed(as_number(seed))).to(like)
     sigma0 = problem.score(v0.double()).to(like) if problem.initial.smooth else None
     grid = torch.linspace(flow.t_start, flow.t_end, times, dtype=torch.float64).tolist()
     rows = [_row(flow, score, problem, drift, v0, sigma0, t) for t in grid]

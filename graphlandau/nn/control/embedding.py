@@ -10,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from graphlandau.base.errors import InvalidArgument
-from graphlandau.base.validation import require_integer, require_positive, require_velocities
+from graphlandau.base.validation import as_numbers, require_integer, require_positive, require_velocities
 
 __all__ = ["PhaseEmbedding"]
 
@@ -62,8 +62,8 @@ class PhaseEmbedding(nn.Module):
     ) -> None:
         super().__init__()
         self.products = products
-        self.d = require_integer("d", d, minimum=1)
-        self.d_x = require_integer("d_x", d_x, minimum=1)
+        self.d = d = require_integer("d", d, minimum=1)
+        self.d_x = d_x = require_integer("d_x", d_x, minimum=1)
         if d_x > d:
             raise InvalidArgument("d_x", f"must be at most d = {d}", d_x)
         self.lengths = _periods("lengths", lengths, d_x)
@@ -150,6 +150,7 @@ class PhaseEmbedding(nn.Module):
 
 
 def _periods(name: str, value: float | Sequence[float | None] | None, d_x: int) -> tuple[float | None, ...]:
+    value = as_numbers(value)
     if value is None or isinstance(value, int | float):
         value = [value] * d_x
     if len(value) != d_x:

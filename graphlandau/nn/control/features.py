@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor
 
-from graphlandau.base.validation import require_integer, require_positive
+from graphlandau.base.validation import as_number, require_integer, require_positive
 from graphlandau.nn.control.embedding import PhaseEmbedding
 from graphlandau.nn.control.linear import LinearControl
 from graphlandau.nn.linear.moments import Moments
@@ -82,7 +82,7 @@ class FeatureControl(LinearControl):
         q = 8 + 16 * d if num_features is None else require_integer("num_features", num_features, minimum=1)
         super().__init__(embedding, q * (1 + embedding.position_width))
         self.ridge = None if ridge is None else require_positive("ridge", ridge)
-        directions, steepness, centre = _steps(d, q, torch.Generator().manual_seed(seed))
+        directions, steepness, centre = _steps(d, q, torch.Generator().manual_seed(as_number(seed)))
         # The step is tanh(r . slope - offset).
         self.register_buffer("slope", steepness[:, None] * directions)
         self.register_buffer("offset", steepness * centre)

@@ -56,8 +56,8 @@ class MLPControl(ControlModel):
         super().__init__()
         embedding = embedding if harmonics is None else embedding.with_harmonics(harmonics)
         self.embedding, self.d_x, self.d = embedding, embedding.d_x, embedding.d
-        require_integer("width", width, minimum=1)
-        require_integer("depth", depth, minimum=1)
+        width = require_integer("width", width, minimum=1)
+        depth = require_integer("depth", depth, minimum=1)
         self.activation = require_one_of("activation", activation, tuple(ACTIVATIONS))
         sizes = [embedding.width, *[width] * depth]
         self.hidden = nn.ModuleList([nn.Linear(m, n) for m, n in itertools.pairwise(sizes)])

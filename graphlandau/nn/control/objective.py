@@ -215,7 +215,7 @@ class _NextPotential:
 
 
 def _step(dt: float, epsilon: float, temperature: float, log_det: str) -> tuple[float, float, float, float | None]:
-    require_number("epsilon", epsilon)
+    epsilon = require_number("epsilon", epsilon)
     if epsilon < 0:
         raise InvalidArgument("epsilon", "must be at least 0", epsilon)
     exact = require_one_of("log_det", log_det, ("exact", "trace")) == "exact"

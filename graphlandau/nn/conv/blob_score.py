@@ -15,6 +15,7 @@ from torch_geometric.utils import add_remaining_self_loops
 
 from graphlandau.base.errors import InvalidArgument
 from graphlandau.base.validation import (
+    as_number,
     is_concrete,
     require_edge_index,
     require_positive,
@@ -111,13 +112,14 @@ class BlobScore(PairwiseLayer):
         backend: str = "auto",
     ) -> None:
         super().__init__(backend, ("dense", "mesh", "keops"))
+        bandwidth = as_number(bandwidth)
         if isinstance(bandwidth, str):
             if bandwidth != "silverman":
                 raise InvalidArgument("bandwidth", "must be 'silverman' or a positive number", repr(bandwidth))
         else:
-            require_positive("bandwidth", bandwidth)
+            bandwidth = require_positive("bandwidth", bandwidth)
         if cutoff is not None:
-            require_positive("cutoff", cutoff)
+            cutoff = require_positive("cutoff", cutoff)
             if backend != "auto":
                 raise InvalidArgument("cutoff", "needs backend 'auto'", repr(backend))
         self.bandwidth = bandwidth

@@ -94,7 +94,7 @@ class PairwiseLayer(MessagePassing):
         self.backend = require_one_of("backend", backend, ("auto", *backends))
         if backend == "keops" and not keops_available()[0]:
             reason = keops_available()[1]
-            raise ImportError(f"backend 'keops' needs pykeops and g++: pip install graphlandau[keops] ({reason})")
+            raise ImportError(f"backend 'keops' needs pykeops and g++: pip install 'graphlandau[keops]' ({reason})")
         self._tried: set[Hashable] = set()
 
     def message(self, *args: Any, **kwargs: Any) -> Tensor:

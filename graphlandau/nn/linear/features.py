@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from graphlandau.base.errors import InvalidArgument
+from graphlandau.base.validation import as_number
 
 __all__ = ["Features", "FourierFeatures", "NetworkFeatures"]
 
@@ -51,7 +52,7 @@ class FourierFeatures(nn.Module):
     def __init__(self, d: int, max_count: int, seed: int) -> None:
         super().__init__()
         self.fixed, self.max_count = 0, max_count
-        generator = torch.Generator().manual_seed(seed)
+        generator = torch.Generator().manual_seed(as_number(seed))
         length = normal(generator, max_count, 2).norm(dim=1, keepdim=True)
         self.register_buffer("frequency", length * directions(d, max_count, generator))
         self.register_buffer("phase", 2 * math.pi * torch.rand(max_count, generator=generator, dtype=torch.float64))

@@ -7,6 +7,7 @@ import math
 import torch
 from torch import Tensor, nn
 
+from graphlandau.base.validation import as_number
 from graphlandau.nn.linear.features import directions, normal
 
 __all__ = ["TanhFeatures"]
@@ -44,7 +45,7 @@ class TanhFeatures(nn.Module):
     def __init__(self, d: int, max_count: int, seed: int) -> None:
         super().__init__()
         self.fixed, self.max_count = d * len(CORES), d * len(CORES) + max_count
-        generator = torch.Generator().manual_seed(seed)
+        generator = torch.Generator().manual_seed(as_number(seed))
         self.register_buffer("frequency", 1.5 * directions(d, HIDDEN, generator))
         self.register_buffer("phase", 1.5 * normal(generator, HIDDEN))
         self.register_buffer("mixing", 2 / math.sqrt(HIDDEN) * normal(generator, max_count, HIDDEN))

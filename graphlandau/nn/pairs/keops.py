@@ -53,7 +53,7 @@ def keops_pair_sum(
     """
     works, reason = keops_available()
     if not works:
-        raise ImportError(f"backend 'keops' needs pykeops and g++: pip install graphlandau[keops] ({reason})")
+        raise ImportError(f"backend 'keops' needs pykeops and g++: pip install 'graphlandau[keops]' ({reason})")
     if partition.count > 1:
         order = partition.order
         sorted_sum = _in_blocks(formula, [x[order] for x in receivers], [x[order] for x in senders], partition)

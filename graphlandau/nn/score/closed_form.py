@@ -85,6 +85,7 @@ class ClosedFormScore(WhitenedScore):
         seed: int = 0,
     ) -> None:
         super().__init__(d)
+        d = self.d
         self.num_features = None if num_features is None else require_integer("num_features", num_features, minimum=1)
         self.ridge = None if ridge is None else require_positive("ridge", ridge)
         if isinstance(features, nn.Module):
@@ -93,11 +94,13 @@ class ClosedFormScore(WhitenedScore):
             self.features: Features = NetworkFeatures(d, features)
         else:
             kind = RANDOM_FEATURES[require_one_of("features", features, tuple(RANDOM_FEATURES))]
-            self.features = kind(d, num_features or MAX_FEATURES, seed)
+            self.features = kind(d, self.num_features or MAX_FEATURES, seed)
         # The solution s_x = (x, 1) affine + Phi coefficients, then the choice of the ridge.
         self.register_buffer("affine", torch.cat([-torch.eye(d), torch.zeros(1, d)]).double())
         self.register_buffer("coefficients", torch.zeros(self.features.max_count, d, dtype=torch.float64))
-        self.register_buffer("chosen", torch.tensor(math.inf if ridge is None else ridge, dtype=torch.float64))
+        self.register_buffer(
+            "chosen", torch.tensor(math.inf if self.ridge is None else self.ridge, dtype=torch.float64)
+        )
         self.register_buffer("solves", torch.tensor(0))
 
     @torch.no_grad()

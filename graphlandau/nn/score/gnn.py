@@ -112,8 +112,8 @@ class GNNScore(GatedScore):
         self.k = None if k is None else require_integer("k", k, minimum=1)
         self.radius = None if radius is None else require_positive("radius", radius)
         self.width = require_integer("width", width, minimum=1)
-        require_integer("layers", layers, minimum=1)
-        require_integer("depth", depth, minimum=1)
+        layers = require_integer("layers", layers, minimum=1)
+        depth = require_integer("depth", depth, minimum=1)
         self.backend = require_one_of("backend", backend, BACKENDS)
         self.min_particles = 1 if self.k is None else self.k + 1
         self.convs = nn.ModuleList(

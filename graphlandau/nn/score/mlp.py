@@ -11,8 +11,7 @@ from torch import Tensor, nn
 
 from graphlandau.base import distributed
 from graphlandau.base.chunks import in_chunks
-from graphlandau.base.errors import InvalidArgument
-from graphlandau.base.validation import require_one_of
+from graphlandau.base.validation import require_integer, require_one_of
 from graphlandau.nn.score.base import ScoreModel
 
 __all__ = ["MLP", "MLPScore"]
@@ -54,9 +53,8 @@ class MLP(nn.Module):
 
     def __init__(self, d: int, width: int, depth: int, activation: str) -> None:
         super().__init__()
-        for name, value in (("d", d), ("width", width), ("depth", depth)):
-            if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-                raise InvalidArgument(name, "must be a positive integer", repr(value))
+        d = require_integer("d", d, minimum=1)
+        width, depth = require_integer("width", width, minimum=1), require_integer("depth", depth, minimum=1)
         self.activation = require_one_of("activation", activation, tuple(ACTIVATIONS))
         sizes = [d, *[width] * depth]
         self.hidden = nn.ModuleList([nn.Linear(m, n) for m, n in itertools.pairwise(sizes)])
@@ -118,7 +116,7 @@ class MLPScore(ScoreModel):
 
     def __init__(self, d: int, width: int = 32, depth: int = 3, activation: str = "silu") -> None:
         super().__init__()
-        self.d = d
+        self.d = require_integer("d", d, minimum=1)
         self.network = MLP(d, width, depth, activation)
 
     def forward(self, v: Float[Tensor, "N d"]) -> Float[Tensor, "N d"]:

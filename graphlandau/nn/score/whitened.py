@@ -42,7 +42,7 @@ class WhitenedScore(ScoreModel):
 
     def __init__(self, d: int) -> None:
         super().__init__()
-        self.d = require_integer("d", d, minimum=1)
+        self.d = d = require_integer("d", d, minimum=1)
         self.register_buffer("mean", torch.zeros(d, dtype=torch.float64))
         self.register_buffer("whitening", torch.eye(d, dtype=torch.float64))
 

@@ -170,7 +170,7 @@ class Ripple(Marginal):
 
     def __init__(self, length: float, amplitude: float, mode: int | float = 1, *, jump: bool = False) -> None:
         self.period = self.length = require_positive("length", length)
-        self.amplitude = require_number("amplitude", amplitude)
+        self.amplitude = amplitude = require_number("amplitude", amplitude)
         if not 0 <= amplitude < 1:
             raise InvalidArgument("amplitude", "must be in [0, 1)", f"{amplitude:g}")
         self.mode = require_positive("mode", float(mode))

@@ -101,7 +101,7 @@ class PhaseDensity(ABC):
 
         Reference: Birdsall and Langdon, Plasma Physics via Computer Simulation, McGraw-Hill 1985, Chapter 16.
         """
-        require_integer("n", n, minimum=1)
+        n = require_integer("n", n, minimum=1)
         require_one_of("loading", loading, LOADINGS)
         device, coordinates = generator.device, self.d_x + self.d
         if loading == "random":
@@ -151,7 +151,7 @@ class PhaseGaussian(PhaseDensity):
         self, mean: Tensor | Sequence[float], covariance: Tensor | Sequence[Sequence[float]], d_x: int
     ) -> None:
         self._gaussian = Gaussian(mean, covariance)
-        self.d_x = require_integer("d_x", d_x, minimum=1)
+        self.d_x = d_x = require_integer("d_x", d_x, minimum=1)
         self.d = self._gaussian.d - d_x
         if d_x > self.d:
             raise InvalidArgument("d_x", f"must be at most half of the {self._gaussian.d} coordinates", d_x)
