@@ -385,7 +385,7 @@ def test_complete_edges(labels):
 @pytest.mark.parametrize("layer", [lambda: LandauDrift(-3.0, backend="keops"), lambda: BlobScore(backend="keops")])
 def test_keops_is_refused_at_construction_with_the_cure(monkeypatch, layer):
     monkeypatch.setattr(pairwise, "keops_available", lambda: (False, "No module named 'pykeops'"))
-    with pytest.raises(ImportError, match=r"pip install graphlandau\[keops\].*No module named 'pykeops'"):
+    with pytest.raises(ImportError, match=r"pip install 'graphlandau\[keops\]'.*No module named 'pykeops'"):
         layer()
 
 
