@@ -24,11 +24,17 @@ __all__ = [
     "require_number",
     "require_one_of",
     "require_options",
+    "require_parts",
     "require_positive",
+    "require_repeats",
     "require_velocities",
     "require_weight",
 ]
 
+
+# What a count may be at most, and what one of it costs at the least: a gradient step, a layer with its module.
+MAX_REPEATS, LEAST_SECONDS = 10**9, 1e-4
+MAX_PARTS, LEAST_BYTES = 10_000, 10_000
 
 OptionsT = TypeVar("OptionsT")
 
@@ -164,6 +170,25 @@ def require_integer(name: str, value: int, *, minimum: int) -> int:
     value = as_number(value)
     if isinstance(value, bool) or not isinstance(value, int) or value < minimum:
         raise InvalidArgument(name, f"must be an integer >= {minimum}", repr(value))
+    return value
+
+
+def require_repeats(name: str, value: int, *, minimum: int) -> int:
+    """Return ``value``, how often something is done; raise ``ValueError`` unless that can come to an end."""
+    value = require_integer(name, value, minimum=minimum)
+    if value > MAX_REPEATS:
+        days = value * LEAST_SECONDS / (24 * 3600)
+        time = f"{days / 365.25:.2g} years" if days > 365.25 else f"{days:.2g} days"
+        raise InvalidArgument(name, f"must be at most {MAX_REPEATS:,}", f"{value:,}, which take more than {time}")
+    return value
+
+
+def require_parts(name: str, value: int, *, minimum: int) -> int:
+    """Return ``value``, of how many parts a model is made; raise ``ValueError`` unless they fit into a memory."""
+    value = require_integer(name, value, minimum=minimum)
+    if value > MAX_PARTS:
+        needs = f"{value:,}, which need more than {value * LEAST_BYTES / 2**30:.2g} GiB"
+        raise InvalidArgument(name, f"must be at most {MAX_PARTS:,}", needs)
     return value
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import functools
 import importlib
 import inspect
 import json
@@ -11,7 +12,7 @@ import re
 import shlex
 import types
 import typing
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -29,14 +30,15 @@ from graphlandau.cli.presets import (
     experiment_path,
     imported,
     known_options,
+    preset_names,
     require_known,
     suggest,
 )
 
 __all__ = [
-    "METHOD_OPTIONS",
     "describe_type",
     "dotted",
+    "full_key",
     "keys_text",
     "known_keys",
     "options_text",
@@ -49,8 +51,6 @@ __all__ = [
     "to_arguments",
 ]
 
-# Options of the method that may be written without the prefix "method.".
-METHOD_OPTIONS = ("backend", "mesh_tolerance", "integrator", "batch_size", "log_det")
 FLAGS = ("help", "print_config")
 
 
@@ -102,13 +102,16 @@ def refuse_typos(given: Mapping[str, Sequence[str]]) -> None:
         chosen |= {group: str(values[group]) for group in GROUPS if values.get(group) not in (None, "null")}
     for group, name in chosen.items():
         require_known(group, name)
+    # None for a class that is not of this package: only importing it would tell.
+    known = {group: known_options(group, name) for group, name in chosen.items()}
     for key, value in typed.items():
-        group, dot, name = key.partition(".")
-        if not dot and key not in (*GROUPS, *METHOD_OPTIONS, *OPTIONS):
-            raise ValueError(f"'{key}' is not a known key (got {value!r}); {_suggest_key(key, dict.fromkeys(OPTIONS))}")
-        known = known_options(group, chosen[group]) if dot and group in chosen else None
-        if known is not None and name.partition(".")[0] not in known:
-            raise ValueError(f"'{key}' is not a known key (got {value!r}); {suggest(name, known, f'{group}.')}")
+        group, dot, name = full_key(key).partition(".")
+        if not dot and key in (*GROUPS, *OPTIONS):
+            continue
+        of_group = known.get(group if dot else "method", [] if not dot else None)
+        if of_group is not None and (not dot or name.partition(".")[0] not in of_group):
+            keys = [*OPTIONS, *(f"{each}.{option}" for each, options in known.items() for option in options or ())]
+            raise ValueError(f"'{key}' is not a known key (got {value!r}); {_suggest_key(key, keys)}")
 
 
 def to_arguments(pairs: Mapping[str, Sequence[str]]) -> list[str]:
@@ -222,7 +225,7 @@ def dotted(content: Mapping[str, Any]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     written: dict[str, str] = {}
     for key, value, way in _dotted(content):
-        full = f"method.{key}" if key in METHOD_OPTIONS else key
+        full = full_key(key)
         if full in written:
             raise InvalidArgument(full, "must be given once", f"{written[full]!r} and {way!r}")
         found[key], written[full] = value, way
@@ -247,6 +250,32 @@ def _dotted(content: Mapping[str, Any]) -> Iterator[tuple[str, Any, str]]:
                     yield f"{key}.{inner}", each, f"{key}: init_args: {inner}"
 
 
+def full_key(key: str, own: Collection[str] = ()) -> str:
+    """Return a key with its group: an option of a method may be written without ``method.``.
+
+    Args:
+        key: As it is typed.
+        own: Options of the method that is chosen; those of all methods of this package are known.
+
+    Example:
+        >>> full_key("batch_size"), full_key("schedule.factor"), full_key("dt"), full_key("score.width")
+        ('method.batch_size', 'method.schedule.factor', 'dt', 'score.width')
+    """
+    head = key.partition(".")[0]
+    of_run = head in GROUPS or head in OPTIONS
+    return key if of_run or head not in {*own, *_methods_by_option()} else f"method.{key}"
+
+
+@functools.cache
+def _methods_by_option() -> dict[str, list[str]]:
+    """Return which methods of this package have an option."""
+    found: dict[str, list[str]] = {}
+    for method in preset_names("method"):
+        for option in known_options("method", method) or ():
+            found.setdefault(option, []).append(method)
+    return found
+
+
 def options_text() -> str:
     """Return a line for every option that all runs have: type, default, meaning."""
     parser = ArgumentParser(exit_on_error=False, add_help=False)
@@ -254,12 +283,13 @@ def options_text() -> str:
     return keys_text(parser)
 
 
-def keys_text(parser: ArgumentParser) -> str:
-    """Return a line for every key of ``parser``: type, default, meaning."""
+def keys_text(parser: ArgumentParser, defaults: Mapping[str, Any] | None = None) -> str:
+    """Return a line for every key of ``parser``: type, default (one of ``defaults`` if it is there), meaning."""
     lines = []
     for key, action in known_keys(parser).items():
-        default = "" if action.default is None else f", default {action.default}"
-        meaning = re.sub(r":\w+:`~?([^`]*)`", r"\1", action.help or "").replace("``", "")
+        value = (defaults or {}).get(key, action.default)
+        default = "" if value is None else f", default {value}"
+        meaning = " ".join(re.sub(r":\w+:`~?([^`]*)`", r"\1", action.help or "").replace("``", "").split())
         lines.append(f"  --{key:<26} {meaning} ({describe_type(action._typehint)}{default})")
     return "\n".join(lines)
 
@@ -443,10 +473,17 @@ def _as_integer(value: Any) -> Any:
     return int(float(value)) if float(value).is_integer() else value
 
 
-def _suggest_key(key: str, known: Mapping[str, Any]) -> str:
-    group, dot, name = key.partition(".")
+def _suggest_key(key: str, known: Iterable[str]) -> str:
+    """Say which methods have an option that is no key here, or which of the ``known`` keys is nearest to it."""
+    group, dot, name = full_key(key).partition(".")
     if dot and group not in GROUPS:
         return suggest(group, GROUPS)
-    if not dot:
-        return suggest(key, [*GROUPS, *METHOD_OPTIONS, *(k for k in known if "." not in k)])
-    return suggest(name, [k.partition(".")[2] for k in known if k.startswith(f"{group}.")], f"{group}.")
+    if dot:
+        of_others = _methods_by_option().get(name, []) if group == "method" else []
+        others = f"it is an option of {', '.join(of_others)}; " if of_others else ""
+        return others + suggest(name, [k.partition(".")[2] for k in known if k.startswith(f"{group}.")], f"{group}.")
+    inside = [k for k in known if k.endswith(f".{key}")]
+    if inside:
+        return f"did you mean '{inside[0]}'?"
+    short = [k.removeprefix("method.") for k in known if "." not in k.removeprefix("method.")]
+    return suggest(key, [*GROUPS, *short])

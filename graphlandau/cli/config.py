@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Any
@@ -18,7 +19,7 @@ from graphlandau.base.configuration import read_value, write_configuration
 from graphlandau.base.errors import InvalidArgument
 from graphlandau.base.validation import require_integer
 from graphlandau.cli.aliases import current_keys
-from graphlandau.cli.arguments import FLAGS, METHOD_OPTIONS, dotted, keys_text, parse_values, read_yaml
+from graphlandau.cli.arguments import FLAGS, dotted, full_key, keys_text, parse_values, read_yaml
 from graphlandau.cli.option_groups import add_arguments, keys_of
 from graphlandau.cli.options import OPTIONS, RunOptions
 from graphlandau.cli.presets import (
@@ -61,8 +62,9 @@ def _merge(sources: Sequence[Mapping[str, Any]]) -> tuple[dict[str, Choice], dic
                 choices.pop(group, None)
             else:
                 choices[group] = choose(group, str(source[group]))
+        own = _parameters("method", choices["method"]) if "method" in choices else []
         for key, value in source.items():
-            group, _, name = (f"method.{key}" if key in METHOD_OPTIONS else key).partition(".")
+            group, _, name = full_key(key, own).partition(".")
             default = _default(group, choices) if name and group not in choices else None
             if default is not None:
                 choices[group] = default
@@ -170,9 +172,27 @@ def _gather(arguments: Mapping[str, list[str]]) -> tuple[dict[str, Choice], dict
 
 
 def help_text(arguments: Mapping[str, list[str]]) -> str:
-    """Return a line for every key of the chosen classes and of the run: type, default, meaning."""
+    """Return a line for every key of the chosen classes and of the run: type, default, meaning.
+
+    The defaults are those of the presets that are chosen, and of the problem.
+    """
     choices, _, _ = _gather({key: values for key, values in arguments.items() if key not in FLAGS})
-    return keys_text(run_parser(choices))
+    defaults = {f"{group}.{name}": x for group, choice in choices.items() for name, x in choice.init_args.items()}
+    if "problem" in choices:
+        with suppress(ValueError):  # it cannot be built without arguments
+            defaults |= _defaults_of(choices["problem"])
+    return keys_text(run_parser(choices), defaults)
+
+
+def _defaults_of(choice: Choice) -> dict[str, Any]:
+    """Return what a run of a problem takes unless it is told otherwise, by key."""
+    parser = run_parser({"problem": choice})
+    namespace = parse_values(parser, {f"problem.{name}": value for name, value in choice.init_args.items()})
+    arguments = dict(vars(parser.instantiate(namespace)["problem"]))
+    problem = _construct("problem", choice, arguments)
+    _fill_in(arguments, problem)
+    of_run = {key: getattr(problem, key) for key in ("particles", "t_end", "dt")}
+    return {f"problem.{name}": value for name, value in arguments.items()} | of_run
 
 
 def compose(arguments: Mapping[str, list[str]]) -> RunConfig:

@@ -15,7 +15,14 @@ from torch_geometric.data import Data
 from torch_geometric.transforms import BaseTransform
 
 from graphlandau.base.errors import InvalidArgument
-from graphlandau.base.validation import as_number, keep, require_integer, require_one_of, require_positive
+from graphlandau.base.validation import (
+    as_number,
+    keep,
+    require_integer,
+    require_one_of,
+    require_positive,
+    require_repeats,
+)
 from graphlandau.graphs import RandomBatches
 from graphlandau.graphs.grid import MIN_CELLS
 from graphlandau.integrators.integrator import Integrator
@@ -140,7 +147,7 @@ class InnerStep:
 
     def __post_init__(self) -> None:
         explicit_integrator(self.integrator)
-        keep(self, inner_steps=require_integer("inner_steps", self.inner_steps, minimum=1))
+        keep(self, inner_steps=require_repeats("inner_steps", self.inner_steps, minimum=1))
         require_one_of("log_det", self.log_det, ("exact", "linear", "none"))
 
     @property

@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from graphlandau.base.validation import require_integer, require_one_of
+from graphlandau.base.validation import require_integer, require_one_of, require_parts
 from graphlandau.nn.score.mlp import ACTIVATIONS
 from graphlandau.nn.time_field import TimeField
 
@@ -69,7 +69,8 @@ class TimeMLP(TimeField):
             "width": width,
             "depth": depth,
         }
-        sizes = {name: require_integer(name, value, minimum=1) for name, value in sizes.items()}
+        checks = {True: require_parts, False: require_integer}
+        sizes = {name: checks[name.endswith("depth")](name, value, minimum=1) for name, value in sizes.items()}
         d, width = sizes["d"], sizes["width"]
         velocity_width, velocity_depth = sizes["velocity_width"], sizes["velocity_depth"]
         time_width, time_depth, depth = sizes["time_width"], sizes["time_depth"], sizes["depth"]

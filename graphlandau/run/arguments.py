@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import math
 import re
 
 import torch
 
 from graphlandau.base import distributed
 from graphlandau.base.errors import InvalidArgument
-from graphlandau.base.validation import require_integer, require_number
+from graphlandau.base.validation import MAX_REPEATS, require_integer, require_number
 
 __all__ = ["count_steps", "require_device", "require_seed", "require_work_for_all"]
 
@@ -43,8 +42,8 @@ def count_steps(t_start: float, t_end: float, dt: float) -> int:
     """Return the number of steps ``dt`` from ``t_start`` to ``t_end``.
 
     Raises:
-        ValueError: If ``t_end`` is not after ``t_start``, ``dt`` does not divide the interval to 1e-9, or is so small
-            that the steps cannot be counted.
+        ValueError: If ``t_end`` is not after ``t_start``, or ``dt`` does not divide the interval to 1e-9, or into more
+            steps than can be taken.
 
     Example:
         >>> count_steps(0.0, 5.0, 0.01)
@@ -53,8 +52,9 @@ def count_steps(t_start: float, t_end: float, dt: float) -> int:
     interval = require_number("t_end", t_end) - t_start
     if interval <= 0:
         raise InvalidArgument("t_end", f"must be after the start time {t_start:g}", f"{t_end:g}")
-    if not math.isfinite(interval / dt):
-        raise InvalidArgument("dt", f"must divide t_end - t_start = {interval:.12g} into steps", f"{dt:g}")
+    if interval / dt > MAX_REPEATS:
+        most = f"into at most {MAX_REPEATS:,} steps"
+        raise InvalidArgument("dt", f"must divide t_end - t_start = {interval:.12g} {most}", f"{dt:g}")
     steps = max(1, round(interval / dt))
     if abs(steps * dt - interval) > 1e-9 * interval:
         nearest = f"the nearest that does is {interval / steps:.12g}"

@@ -25,6 +25,7 @@ from graphlandau.base.validation import (
     require_number,
     require_one_of,
     require_positive,
+    require_repeats,
 )
 from graphlandau.nn.conv import LandauDrift
 from graphlandau.nn.flow import FlowMap
@@ -92,12 +93,12 @@ class Recipe:
 
     def __post_init__(self) -> None:
         for name, minimum in (
-            ("iterations", 1),
             ("training_particles", 2),
             ("collocation_times", 1),
             ("save_every", 1),
         ):
             keep(self, **{name: require_integer(name, getattr(self, name), minimum=minimum)})
+        keep(self, iterations=require_repeats("iterations", self.iterations, minimum=1))
         keep(self, learning_rate=require_positive("learning_rate", self.learning_rate))
         require_one_of("decay", self.decay, ("cosine", "none"))
         keep(self, score_weight=require_positive("score_weight", self.score_weight))

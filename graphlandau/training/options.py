@@ -5,7 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from graphlandau.base.errors import InvalidArgument
-from graphlandau.base.validation import keep, require_bool, require_integer, require_one_of, require_positive
+from graphlandau.base.validation import (
+    keep,
+    require_bool,
+    require_integer,
+    require_one_of,
+    require_positive,
+    require_repeats,
+)
 from graphlandau.training.schedules import Schedule
 
 __all__ = ["ControlTraining", "EpochFit", "Fit", "FitOptions"]
@@ -40,7 +47,7 @@ class FitOptions:
             raise InvalidArgument("schedule", "must be a graphlandau.training.Schedule", repr(self.schedule))
         keep(self, minibatch=_minibatch(self.minibatch), hold_out=require_bool("hold_out", self.hold_out))
         keep(self, initial_tolerance=require_positive("initial_tolerance", self.initial_tolerance))
-        keep(self, initial_steps=require_integer("initial_steps", self.initial_steps, minimum=0))
+        keep(self, initial_steps=require_repeats("initial_steps", self.initial_steps, minimum=0))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,8 +76,8 @@ class Fit(FitOptions):
     def __post_init__(self) -> None:
         super().__post_init__()
         require_one_of("training", self.training, ("fixed", "adaptive"))
-        keep(self, steps=require_integer("steps", self.steps, minimum=1))
-        keep(self, max_steps=require_integer("max_steps", self.max_steps, minimum=1))
+        keep(self, steps=require_repeats("steps", self.steps, minimum=1))
+        keep(self, max_steps=require_repeats("max_steps", self.max_steps, minimum=1))
         if self.training == "adaptive" and self.max_steps < self.steps:
             raise InvalidArgument("max_steps", f"must be at least steps = {self.steps}", self.max_steps)
 
@@ -94,7 +101,7 @@ class EpochFit(FitOptions):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        keep(self, epochs=require_integer("epochs", self.epochs, minimum=1))
+        keep(self, epochs=require_repeats("epochs", self.epochs, minimum=1))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,8 +129,8 @@ class ControlTraining:
 
     def __post_init__(self) -> None:
         require_one_of("log_det", self.log_det, ("exact", "trace"))
-        keep(self, steps=require_integer("steps", self.steps, minimum=1))
-        keep(self, initial_steps=require_integer("initial_steps", self.initial_steps, minimum=1))
+        keep(self, steps=require_repeats("steps", self.steps, minimum=1))
+        keep(self, initial_steps=require_repeats("initial_steps", self.initial_steps, minimum=1))
         keep(self, warm_start=require_bool("warm_start", self.warm_start))
         keep(self, learning_rate=require_positive("learning_rate", self.learning_rate))
         keep(self, minibatch=_minibatch(self.minibatch))

@@ -34,7 +34,7 @@ GIVEN: dict[str, dict[str, Any]] = {
 }
 SCORES = {name: {"d": 2} for name in ("MLPScore", "ResidualScore", "GaussianScore", "ClosedFormScore")}
 SCORES |= {"GNNScore": {"d": 2, "k": 4}, "TimeMLP": {"d": 2}}
-METHODS: dict[str, Any] = {"Blob": {}, "Vlasov": {}, "Langevin": {}}
+METHODS: dict[str, Any] = {}
 PROBLEMS = ["Anisotropic", "BKW", "BiMaxwellian", "LandauDamping", "Mixture", "Rosenbluth", "Truncated"]
 PROBLEMS += ["TwoStream", "VFPDoubleWell", "VFPGaussian", "VFPPeriodic", "VPFPBeams"]
 ROOMS = (problems, nn, graphs, fields, methods, training)

@@ -93,3 +93,18 @@ def test_inside_transforms_values_are_not_looked_at():
     torch.func.grad(look)(torch.tensor([math.nan]))
     look(torch.ones(1))
     assert seen == [False, True]
+
+
+@pytest.mark.parametrize(
+    ("count", "time"), [(2 * 10**9, "2.3 days"), (10**15, "3.2e+03 years"), (10**40, "3.2e+28 years")]
+)
+def test_what_cannot_end_is_refused_with_the_time_that_it_takes(count: int, time: str):
+    assert validation.require_repeats("steps", 10**9, minimum=0) == 10**9
+    with pytest.raises(ValueError, match=rf"'steps' must be at most 1,000,000,000 .* more than {re.escape(time)}\)"):
+        validation.require_repeats("steps", count, minimum=0)
+
+
+def test_what_fits_into_no_memory_is_refused_with_what_it_needs():
+    assert validation.require_parts("layers", 10_000, minimum=1) == 10_000
+    with pytest.raises(ValueError, match=r"'layers' must be at most 10,000 .* more than 9.3e\+04 GiB\)"):
+        validation.require_parts("layers", 10**10, minimum=1)

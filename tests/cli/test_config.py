@@ -5,8 +5,9 @@ import pytest
 import torch
 import yaml
 
-from graphlandau.cli.arguments import describe_type, read_arguments, read_yaml
+from graphlandau.cli.arguments import describe_type, full_key, read_arguments, read_yaml, refuse_typos
 from graphlandau.cli.config import compose, help_text
+from graphlandau.cli.options import OPTIONS
 from graphlandau.cli.presets import (
     GROUPS,
     Choice,
@@ -15,6 +16,7 @@ from graphlandau.cli.presets import (
     experiment_names,
     experiment_path,
     import_class,
+    known_options,
     load_preset,
     preset_label,
     preset_names,
@@ -505,3 +507,100 @@ def test_a_text_that_looks_like_a_number_is_written_as_text(tmp_path):
 def test_a_file_may_begin_with_a_byte_order_mark(tmp_path):
     (tmp_path / "run.yaml").write_bytes("\ufeffseed: 3\n".encode())
     assert composed(*BLOB, "--config", str(tmp_path / "run.yaml")).options.seed == 3
+
+
+ENDLESS = {
+    "sbtm --score mlp": ["method.steps", "method.initial_steps", "method.max_steps", "score.depth"],
+    "sbtm --score gnn --log_det none": ["score.layers", "score.depth"],
+    "sbtm --score residual": ["score.depth"],
+    "jko --score mlp": ["method.epochs", "method.inner_steps", "initial_steps"],
+    "jko": ["inner_steps"],
+    "pinn_pm": ["iterations", "score.depth", "flow.velocity_depth", "flow.time_depth"],
+}
+KINETIC = ["steps", "initial_steps", "control.depth", "control.harmonics"]
+COUNTS = [("bkw_2d", method, key) for method, keys in ENDLESS.items() for key in keys]
+COUNTS += [("vfp_periodic_1d", "kinetic_jko --control mlp", key) for key in KINETIC]
+
+
+@pytest.mark.parametrize("count", ["7000000000", "31415926535897932384626433832795"])
+@pytest.mark.parametrize(("problem", "method", "key"), COUNTS)
+def test_a_count_without_an_end_is_refused_with_its_cost(problem, method, key, count):
+    line = ["--problem", problem, "--method", *method.split(), f"--{key}", count]
+    with pytest.raises(ValueError, match=rf"'[a-z]+\.{key.rpartition('.')[2]}' must be at most .* more than .*\)"):
+        composed(*line).simulation()
+
+
+def test_more_steps_than_can_be_taken_are_refused():
+    with pytest.raises(ValueError, match=r"'dt' must divide t_end - t_start = 5 into at most 1,000,000,000 steps"):
+        composed(*BLOB, "--dt", "1e-12").simulation()
+
+
+@pytest.mark.parametrize(
+    ("problem", "lines"),
+    [
+        ("anisotropic_coulomb_3d", {"problem.gamma": "-3", "problem.d": "3", "dt": "1.0", "t_end": "300.0"}),
+        ("bkw_3d", {"problem.d": "3", "problem.strength": str(1 / 24), "particles": "64000"}),
+        ("vfp_gaussian_3d", {"problem.d": "3", "dt": "0.1"}),
+    ],
+)
+def test_help_shows_the_defaults_of_the_problem(problem, lines):
+    shown = help_text(read_arguments(["--problem", problem, "--help"])).splitlines()
+    for key, default in lines.items():
+        (line,) = [line for line in shown if line.startswith(f"  --{key} ")]
+        assert re.search(rf"default {re.escape(default)}(\.0)?\)", line), line
+
+
+def test_help_shows_the_values_of_a_preset():
+    """Of every problem: what a run would take is what its help says."""
+    for problem in preset_names("problem"):
+        config = composed("--problem", problem, "--method", problem_method(problem))
+        shown = help_text(read_arguments(["--problem", problem, "--help"]))
+        for key, value in config.choices["problem"].init_args.items():
+            line = next(line for line in shown.splitlines() if line.startswith(f"  --problem.{key} "))
+            assert value is None or f"default {value})" in line, (problem, line)
+
+
+def problem_method(problem):
+    kinetic = issubclass(import_class("problem", load_preset("problem", problem).class_path), KineticProblem)
+    return "langevin" if kinetic else "blob"
+
+
+def test_every_option_of_a_method_has_a_short_key():
+    for method in preset_names("method"):
+        options = known_options("method", method)
+        # None of them is the name of something else.
+        assert not {*options} & {*OPTIONS, *GROUPS}
+        assert all(full_key(option) == f"method.{option}" for option in options)
+    assert composed(*SBTM, "--steps", "3", "--objective", "hutchinson").choices["method"].init_args["steps"] == 3
+    schedule = ["--schedule", "graphlandau.training.CosineDecay", "--schedule.duration", "2"]
+    assert composed(*SBTM, "--score", "mlp", *schedule).simulation().method.fit.schedule.duration == 2
+
+
+def test_a_method_of_ones_own_has_short_keys_too(my_lab):
+    (my_lab / "my_methods.py").write_text(
+        "from graphlandau.methods import Blob\n"
+        "class Wide(Blob):\n"
+        "    def __init__(self, factor: float = 2.0):\n"
+        "        super().__init__(bandwidth=0.1 * factor)\n"
+    )
+    line = ["--problem", "bkw_2d", "--method", "my_methods.Wide", "--factor", "3"]
+    refuse_typos(read_arguments(line))
+    assert composed(*line).simulation().method.blob.bandwidth == pytest.approx(0.3)
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("--method sbtm --form joint", "'form' is not a known key (got 'joint'); it is an option of kinetic_jko"),
+        ("--method blob --epochs 3", "it is an option of jko"),
+        ("--method sbtm --objectve implicit", "did you mean 'objective'?"),
+        ("--method sbtm --score mlp --width 3", "did you mean 'score.width'?"),
+        ("--method jko --inner_step 3", "did you mean 'inner_steps'?"),
+    ],
+)
+def test_a_near_miss_suggests_the_right_key(line, said):
+    for check in (refuse_typos, compose):
+        with pytest.raises(ValueError, match=r"is not a known key") as caught:
+            check(read_arguments(["--problem", "bkw_2d", *line.split()]))
+        if check is refuse_typos:
+            assert said in str(caught.value)

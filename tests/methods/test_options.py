@@ -42,7 +42,7 @@ def test_the_drift_has_backend_and_tolerance_of_the_group():
 
 @pytest.mark.skipif(keops_available()[0], reason="KeOps works here")
 def test_a_backend_that_does_not_work_here_is_refused_before_a_run():
-    with pytest.raises(ValueError, match=r"'backend' must be one that works here .*pip install graphlandau.keops."):
+    with pytest.raises(ValueError, match=r"'backend' must be one that works here .*pip install 'graphlandau.keops.'"):
         Collisions(backend="keops")
 
 

@@ -10,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from graphlandau.base.errors import InvalidArgument
-from graphlandau.base.validation import as_numbers, require_integer, require_positive, require_velocities
+from graphlandau.base.validation import as_numbers, require_integer, require_parts, require_positive, require_velocities
 
 __all__ = ["PhaseEmbedding"]
 
@@ -68,7 +68,7 @@ class PhaseEmbedding(nn.Module):
             raise InvalidArgument("d_x", f"must be at most d = {d}", d_x)
         self.lengths = _periods("lengths", lengths, d_x)
         self.wavelengths = _periods("wavelengths", wavelengths, d_x)
-        self.harmonics = require_integer("harmonics", harmonics, minimum=1)
+        self.harmonics = require_parts("harmonics", harmonics, minimum=1)
         # Of each column: the direction it depends on, its wavenumber, and what it is.
         self.columns: list[tuple[int, float, str]] = []
         for a, (length, wavelength) in enumerate(zip(self.lengths, self.wavelengths, strict=True)):

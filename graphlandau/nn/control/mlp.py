@@ -7,7 +7,7 @@ import itertools
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from graphlandau.base.validation import require_integer, require_one_of
+from graphlandau.base.validation import require_integer, require_one_of, require_parts
 from graphlandau.nn.control.base import ControlModel
 from graphlandau.nn.control.embedding import PhaseEmbedding
 from graphlandau.nn.score.mlp import ACTIVATIONS
@@ -57,7 +57,7 @@ class MLPControl(ControlModel):
         embedding = embedding if harmonics is None else embedding.with_harmonics(harmonics)
         self.embedding, self.d_x, self.d = embedding, embedding.d_x, embedding.d
         width = require_integer("width", width, minimum=1)
-        depth = require_integer("depth", depth, minimum=1)
+        depth = require_parts("depth", depth, minimum=1)
         self.activation = require_one_of("activation", activation, tuple(ACTIVATIONS))
         sizes = [embedding.width, *[width] * depth]
         self.hidden = nn.ModuleList([nn.Linear(m, n) for m, n in itertools.pairwise(sizes)])

@@ -11,7 +11,13 @@ from torch import Tensor, nn
 from torch_geometric.nn import MLP
 
 from graphlandau.base.errors import InvalidArgument
-from graphlandau.base.validation import require_edge_index, require_integer, require_one_of, require_positive
+from graphlandau.base.validation import (
+    require_edge_index,
+    require_integer,
+    require_one_of,
+    require_parts,
+    require_positive,
+)
 from graphlandau.graphs.neighbours import BACKENDS, knn_edges, radius_edges
 from graphlandau.graphs.partition import Partition
 from graphlandau.nn.conv.equivariant_conv import EquivariantConv
@@ -112,8 +118,8 @@ class GNNScore(GatedScore):
         self.k = None if k is None else require_integer("k", k, minimum=1)
         self.radius = None if radius is None else require_positive("radius", radius)
         self.width = require_integer("width", width, minimum=1)
-        layers = require_integer("layers", layers, minimum=1)
-        depth = require_integer("depth", depth, minimum=1)
+        layers = require_parts("layers", layers, minimum=1)
+        depth = require_parts("depth", depth, minimum=1)
         self.backend = require_one_of("backend", backend, BACKENDS)
         self.min_particles = 1 if self.k is None else self.k + 1
         self.convs = nn.ModuleList(

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from graphlandau.base import distributed
 from graphlandau.base.chunks import in_chunks
-from graphlandau.base.validation import require_integer, require_one_of
+from graphlandau.base.validation import require_integer, require_one_of, require_parts
 from graphlandau.nn.score.base import ScoreModel
 
 __all__ = ["MLP", "MLPScore"]
@@ -54,7 +54,7 @@ class MLP(nn.Module):
     def __init__(self, d: int, width: int, depth: int, activation: str) -> None:
         super().__init__()
         d = require_integer("d", d, minimum=1)
-        width, depth = require_integer("width", width, minimum=1), require_integer("depth", depth, minimum=1)
+        width, depth = require_integer("width", width, minimum=1), require_parts("depth", depth, minimum=1)
         self.activation = require_one_of("activation", activation, tuple(ACTIVATIONS))
         sizes = [d, *[width] * depth]
         self.hidden = nn.ModuleList([nn.Linear(m, n) for m, n in itertools.pairwise(sizes)])
