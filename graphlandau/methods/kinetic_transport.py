@@ -78,6 +78,11 @@ class KineticTransport(Method[KineticProblem, Forced]):
         return self.after(state.t, state["pos"], force, field, tensors)
 
     @property
+    def energy_order(self) -> float | None:
+        """That of the symplectic map."""
+        return MAPS[self.options.map].order
+
+    @property
     def carries_log_f(self) -> bool:
         """Whether the log-density is known along the trajectories."""
         return True

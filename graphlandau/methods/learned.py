@@ -193,8 +193,8 @@ class LearnedTransport(LandauTransport):
         return float(objectives.explicit(self.model, particles, particles.target))
 
     def record(self) -> dict[str, float]:
-        """Gradient steps taken so far, those of the initial fit included."""
-        return {} if self.descent is None else {"gradient_steps": self.descent.steps_taken}
+        """Gradient steps taken so far, those of the initial fit included, beside what any transport counts."""
+        return super().record() | ({} if self.descent is None else {"gradient_steps": self.descent.steps_taken})
 
     def state_dict(self) -> dict[str, Tensor]:
         """Model, optimiser and random generator."""

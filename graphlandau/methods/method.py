@@ -97,6 +97,11 @@ class Method(ABC, Generic[ProblemT, FrameT]):
         """Whether particles are moved by time steps, so that a smaller ``dt`` is more exact."""
         return True
 
+    @property
+    def energy_order(self) -> float | None:
+        """Order in ``dt`` to which the steps keep the energy, infinite if to rounding; ``None`` where they do not."""
+        return None
+
     def facts(self, problem: ProblemT, particles: int) -> Facts:
         """What there is to know of the method when it moves so many ``particles`` of ``problem``."""
         return Facts()

@@ -48,7 +48,7 @@ class PINN(LandauTransport):
 
     The log-density is :math:`\log f_0(v_0) - \log \det \nabla \Phi` for the flow. It is not defined for a particle
     where the map is not invertible: such a one, mostly far out where training has seen few, keeps what it had. The
-    column ``folded`` of the metrics counts them; more than 1 % end the run.
+    column ``not_invertible`` of the metrics counts them; more than 1 % end the run.
 
     Args:
         score: Network of the score, a field of velocity and time (:class:`~graphlandau.nn.TimeField`).
@@ -99,7 +99,6 @@ class PINN(LandauTransport):
         for name, network in self.networks.items():
             if not isinstance(network, nn.Module):
                 raise InvalidArgument(name, "must be a torch.nn.Module", type(network).__name__)
-        self.folded = 0
         self.t_end: float | None = None
         self.workspace: Path | None = None
         self.pair: TrainedFlow
@@ -110,6 +109,11 @@ class PINN(LandauTransport):
     def in_steps(self) -> bool:
         """Only along the score."""
         return self.transport == "score"
+
+    @property
+    def energy_order(self) -> float | None:
+        """None of a flow that is learned."""
+        return super().energy_order if self.in_steps else None
 
     def foresee(self, t_end: float, workspace: Path | None) -> None:
         """Train to ``t_end``, and keep checkpoints of the training in ``workspace``."""
@@ -199,18 +203,22 @@ class PINN(LandauTransport):
             v, log_det = self.pair.flow.at_with_log_det(state.v0, t)
             log_f = self.problem.log_prob(state.v0).to(v.dtype) - log_det
             folded = torch.isnan(log_det)
-            self.folded, before = int(folded.sum()), self.folded
-            if self.folded > MAX_WITHOUT_DENSITY * v.size(0):
-                raise NotInvertible(self.folded, v.size(0), cure="train longer, or take --log_det none")
-            if self.folded and not before:
-                log.warning("the flow is not invertible for %d of %d particles at t = %g", self.folded, v.size(0), t)
+            self.not_invertible, before = int(folded.sum()), self.not_invertible
+            if self.not_invertible > MAX_WITHOUT_DENSITY * v.size(0):
+                raise NotInvertible(self.not_invertible, v.size(0), cure="train longer, or take --log_det none")
+            if self.not_invertible and not before:
+                log.warning(
+                    "the flow is not invertible for %d of %d particles at t = %g", self.not_invertible, v.size(0), t
+                )
             log_f = torch.where(folded, state.get("log_f", log_f), log_f)
         weight = state.get("weight")
         return particle_state(v, t=t, weight=weight, log_f=log_f, v0=state.v0, checked=False)
 
     def record(self) -> dict[str, float]:
-        """Number of particles where the flow is not invertible."""
-        return {"folded": self.folded} if self.transport == "flow" and self.log_det != "none" else {}
+        """Number of particles where the flow, or the last step, is not invertible."""
+        if self.transport == "score":
+            return super().record()
+        return {"not_invertible": self.not_invertible} if self.log_det != "none" else {}
 
     def state_dict(self) -> dict[str, Tensor]:
         """Random generator, and the weights of both networks."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
@@ -14,7 +15,9 @@ from graphlandau.base.errors import InvalidArgument
 from graphlandau.base.state import particle_state
 from graphlandau.base.validation import require_options
 from graphlandau.base.vectors import matvec
+from graphlandau.integrators.inner_flow import segment_to_singular
 from graphlandau.integrators.integrator import Integrator, Moved
+from graphlandau.integrators.midpoint import Midpoint
 from graphlandau.integrators.named import integrator_of
 from graphlandau.methods.method import Facts, Method, Scored
 from graphlandau.methods.options import Collisions, Step
@@ -31,7 +34,12 @@ class LandauTransport(Method[Problem, Scored]):
     r"""Particles that follow :math:`\dot v_i = -\sum_j w_j A(v_i - v_j)(s_i - s_j)` for a score estimated at each step.
 
     A subclass says how the score is estimated. The log-density is carried along the trajectories:
-    :math:`\log f(v_i') = \log f(v_i) - \log|\det \partial v' / \partial v|`.
+    :math:`\log f(v_i') = \log f(v_i) - \log|\det \partial v' / \partial v|`. A particle whose map is not invertible on
+    the way of a step, from the identity on, has no density any more: the column ``not_invertible`` counts them.
+
+    Attributes:
+        not_invertible: Particles whose map was not invertible in the last step.
+        passing: The largest step that would have passed there, infinite if this one did.
 
     Args:
         step: Integrator, and what becomes of the log-density.
@@ -53,6 +61,7 @@ class LandauTransport(Method[Problem, Scored]):
         self.log_det = step.log_det
         self.generator = torch.Generator().manual_seed(seed)
         self._drift: LandauDrift | None = None
+        self.not_invertible, self.passing = 0, math.inf
 
     @property
     def drift(self) -> LandauDrift:
@@ -156,6 +165,11 @@ class LandauTransport(Method[Problem, Scored]):
         """What the step is taken by."""
         return integrator_of(self.step.integrator)
 
+    @property
+    def energy_order(self) -> float | None:
+        """Exact by the midpoint rule, else the order of the integrator."""
+        return math.inf if isinstance(self.integrator, Midpoint) else self.integrator.order
+
     def _log_det(self, state: Data, frame: Scored, at: tuple[Tensor, ...], dt: float) -> Tensor:
         """Logarithm of the determinant of the step, or its first order in dt."""
         assert frame.jac_s is not None
@@ -164,14 +178,26 @@ class LandauTransport(Method[Problem, Scored]):
             by_v, by_s = self.drift.partials(place, frame.s, frame.edge_index, frame.batch, weight)
             T.append(by_v)
             S.append(by_s @ frame.jac_s)
+        after, before = self.integrator.factors(T, S, dt)
+        self._count_not_invertible(after, before, dt)
         if self.log_det == "linear":
             rate = torch.zeros_like(state.v[:, 0])
             for b, by_v, by_s in zip(self.integrator.weights, T, S, strict=True):
                 rate = rate + b * (by_v + by_s).diagonal(dim1=1, dim2=2).sum(-1)
             return dt * rate
-        after, before = self.integrator.factors(T, S, dt)
         log_det = log_determinant(after, dt)
         return log_det if before is None else log_det - log_determinant(before, dt)
+
+    def _count_not_invertible(self, after: Tensor, before: Tensor | None, dt: float) -> None:
+        """Particles for which the step or, of a single stage, a shorter one along the same field is singular."""
+        eye = torch.eye(after.size(-1), dtype=after.dtype, device=after.device)
+        factors = tuple(eye + dt * x for x in (after, before) if x is not None)
+        reach = segment_to_singular(factors)
+        lost = reach <= 1
+        if len(self.integrator.weights) > 1:  # its stages follow a curve of maps: only the end of it is known
+            lost = torch.linalg.det(factors[0]) <= 0
+        self.not_invertible = int(lost.sum())
+        self.passing = dt * float(reach.min()) if self.not_invertible else math.inf
 
     def step_jacobian(self, state: Data, frame: Scored, dt: float) -> Callable[[Tensor], Tensor]:
         r"""The Jacobian :math:`\partial v_i' / \partial v_i` of a step as a function that can be differentiated.
@@ -211,13 +237,22 @@ class LandauTransport(Method[Problem, Scored]):
 
         return jacobian
 
+    def record(self) -> dict[str, float]:
+        """The number of particles whose map was not invertible in the last step, where a density is carried along."""
+        carried = self.log_det != "none" and type(self).advance is LandauTransport.advance
+        return {"not_invertible": self.not_invertible} if carried else {}
+
     def state_dict(self) -> dict[str, Tensor]:
-        """State of the random generator."""
-        return {"generator": self.generator.get_state()}
+        """State of the random generator, and what the last step was like."""
+        lost = torch.tensor([self.not_invertible, self.passing], dtype=torch.float64)
+        return {"generator": self.generator.get_state(), "not_invertible": lost}
 
     def load_state_dict(self, tensors: dict[str, Tensor]) -> None:
-        """Restore the random generator."""
+        """Restore them."""
         self.generator.set_state(tensors["generator"])
+        if "not_invertible" in tensors:  # of versions after 0.1.0
+            lost, self.passing = tensors["not_invertible"].tolist()
+            self.not_invertible = int(lost)
 
 
 def model_field(model: ScoreModel, dtype: torch.dtype) -> Callable[[Tensor], tuple[Tensor, Tensor]]:

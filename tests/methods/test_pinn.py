@@ -198,7 +198,7 @@ def test_a_few_folded_particles_keep_their_density_and_are_counted(caplog):
     slope = 1 - 0.15 * v0[:, 0] ** 2
     folded = slope < 0
     assert 0 < int(folded.sum()) <= 10
-    assert rows[-1]["folded"] == int(folded.sum())
+    assert rows[-1]["not_invertible"] == int(folded.sum())
     assert "not invertible for" in caplog.text
     want = BKW(2).log_prob(v0) - slope.abs().log()
     torch.testing.assert_close(state.log_f[~folded], want[~folded])

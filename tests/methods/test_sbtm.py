@@ -101,7 +101,7 @@ def test_initial_fit_reaches_its_tolerance_or_its_cap(model):
     assert float(((s - target) ** 2).sum() / (target**2).sum()) < 2e-2
     capped = SBTM(model(2), fit=Fit(initial_tolerance=1e-12, initial_steps=3))
     capped.initialise(start(problem, 300), problem)
-    assert capped.record() == {"gradient_steps": 3}
+    assert capped.record()["gradient_steps"] == 3
 
 
 @pytest.mark.parametrize("objective", ["implicit", "hutchinson", "denoising", "collision_weighted"])

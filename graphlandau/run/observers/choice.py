@@ -9,8 +9,11 @@ from graphlandau.methods import Method
 from graphlandau.problems import KineticProblem, Problem
 from graphlandau.problems.initial_value import InitialValueProblem
 from graphlandau.run.observers.checkpoints import Checkpoints
+from graphlandau.run.observers.conservation import Conservation
 from graphlandau.run.observers.density_errors import DensityErrors
 from graphlandau.run.observers.drift_error import DriftError
+from graphlandau.run.observers.entropy_balance import EntropyBalance
+from graphlandau.run.observers.invertibility import Invertibility
 from graphlandau.run.observers.kinetic_metrics import KineticMetrics
 from graphlandau.run.observers.metrics import Metrics
 from graphlandau.run.observers.observer import Observer
@@ -58,8 +61,10 @@ def metrics_of(problem: InitialValueProblem, method: Method, baselines: bool, se
         ValueError: If ``problem`` is of no known kind.
     """
     if isinstance(problem, KineticProblem):
-        return [KineticMetrics(problem)]
+        return [KineticMetrics(problem), *Conservation.of(method)]
     if isinstance(problem, Problem):
         errors = DensityErrors.where_known(problem, method, baselines, seed)
-        return [Metrics(problem), *errors, *TrajectoryErrors.where_known(problem), *DriftError.of(method, every)]
+        checks = [*Conservation.of(method), *Invertibility.of(method), *EntropyBalance.of(method)]
+        errors = [*errors, *TrajectoryErrors.where_known(problem), *DriftError.of(method, every)]
+        return [Metrics(problem), *errors, *checks]
     raise InvalidArgument("problem", "must be a Problem or a KineticProblem", type(problem).__name__)
