@@ -26,6 +26,8 @@ ELSEWHERE = {
     "run/record.py": "plotting/test_record.py",
     # Every density answers the same questions.
     "problems/densities/mixture_density.py": "problems/densities/test_density.py",
+    # A density that is not known is what a problem of samples has.
+    "problems/densities/unknown.py": "problems/test_samples.py",
 }
 FILES = sorted(
     str(path.relative_to(SOURCES))

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from difflib import get_close_matches
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -26,6 +27,7 @@ from graphlandau.cli.presets import (
     FILLED_IN,
     GROUPS,
     Choice,
+    choices_of,
     choose,
     construct,
     import_class,
@@ -73,7 +75,7 @@ def _merge(sources: Sequence[Mapping[str, Any]]) -> tuple[dict[str, Choice], dic
             elif name and group in choices:
                 choices[group].init_args[name] = value
             elif name:
-                raise InvalidArgument(key, f"needs a choice of {group}", f"none; {suggest('', preset_names(group))}")
+                raise InvalidArgument(key, f"needs a choice of {group}", f"none; {suggest('', choices_of(group))}")
     return {group: choices[group] for group in GROUPS if group in choices}, options
 
 
@@ -209,7 +211,7 @@ def compose(arguments: Mapping[str, list[str]]) -> RunConfig:
                 raise InvalidArgument(
                     typed[0], "is not a known key", repr(options[typed[0]]), f"; did you mean '{group}'?"
                 )
-            raise InvalidArgument(group, "must be given", f"none; {suggest('', preset_names(group))}")
+            raise InvalidArgument(group, "must be given", f"none; {suggest('', choices_of(group))}")
     own_score = issubclass(_method(choices).solves, Problem)
     reasons = {
         "score": "has a score of its own" if own_score else "takes no score",
@@ -283,11 +285,13 @@ def _require_solvable(choices: Mapping[str, Choice], problem: InitialValueProble
 
 
 def _fill_in(arguments: dict[str, Any], problem: InitialValueProblem) -> None:
-    """Give arguments left to the problem (``None``) the numbers it has taken for them."""
+    """Give arguments left to the problem (``None``) the numbers it has taken for them, and files their whole path."""
     for name, value in arguments.items():
         taken = getattr(problem, name, None)
         if value is None and isinstance(taken, int | float) and not isinstance(taken, bool):
             arguments[name] = taken
+        elif isinstance(taken, Path):  # a run may be taken up, or drawn, from elsewhere
+            arguments[name] = str(taken)
 
 
 def _certifiable(problem: InitialValueProblem) -> Problem:

@@ -169,7 +169,7 @@ def _list(argv: list[str]) -> int:
     from graphlandau.cli.source import classes_of, first_line
 
     sections = {
-        f"{g}s (--{g} NAME)": {name: presets.describe_preset(g, name) for name in presets.preset_names(g)}
+        f"{g}s (--{g} NAME)": {name: presets.describe_preset(g, name) for name in presets.choices_of(g)}
         for g in presets.GROUPS
     }
     sections["backends (--backend NAME)"] = BACKENDS

@@ -24,6 +24,7 @@ __all__ = [
     "FILLED_IN",
     "GROUPS",
     "Choice",
+    "choices_of",
     "choose",
     "construct",
     "describe_preset",
@@ -51,9 +52,16 @@ GROUPS = {
     "control": "torch.nn.Module",
     "graph": "torch_geometric.transforms.BaseTransform",
 }
+# Names that need a file of the user's beside them, and so are no presets.
+INPUTS = {
+    "problem": {
+        "samples": "graphlandau.problems.Samples",
+        "phase_samples": "graphlandau.problems.PhaseSamples",
+    }
+}
 # Constructor arguments that the run itself fills in; they are no keys.
 FILLED_IN: dict[str, set[str | int]] = {
-    "problem": set(),
+    "problem": {"state"},
     "method": {"score", "flow", "control", "graph", "seed"},
     "score": {"d", "seed"},
     "flow": {"d", "seed"},
@@ -94,6 +102,16 @@ def preset_names(group: str) -> list[str]:
     return sorted(path.stem for path in (preset_folder() / group).glob("*.yaml"))
 
 
+def choices_of(group: str) -> list[str]:
+    """Return the sorted names that can be chosen: the presets, and those that want a file.
+
+    Example:
+        >>> "samples" in choices_of("problem")
+        True
+    """
+    return sorted([*preset_names(group), *INPUTS.get(group, {})])
+
+
 def load_preset(group: str, name: str) -> Choice:
     """Read one preset."""
     content = _content(preset_folder() / group / f"{name}.yaml")
@@ -106,7 +124,9 @@ def _content(path: Path) -> dict[str, Any]:
 
 
 def describe_preset(group: str, name: str) -> str:
-    """Return one line about a preset: the comment it begins with, else the first line of its docstring."""
+    """Return one line about a name: the comment that a preset begins with, else the first line of the docstring."""
+    if name in INPUTS.get(group, {}):
+        return first_line(INPUTS[group][name])
     comment = first_comment(preset_folder() / group / f"{name}.yaml")
     return comment or first_line(load_preset(group, name).class_path)
 
@@ -119,6 +139,9 @@ def first_comment(path: Path) -> str:
 
 def preset_label(group: str, choice: Choice) -> str:
     """Return the name for tables: the preset of that class with the most equal arguments, else the class."""
+    inputs = {path: name for name, path in INPUTS.get(group, {}).items()}
+    if choice.class_path in inputs:
+        return inputs[choice.class_path]
     presets = [load_preset(group, name) for name in preset_names(group)]
     same = [preset for preset in presets if preset.class_path == choice.class_path]
     if not same:
@@ -158,7 +181,7 @@ def choose(group: str, name: str) -> Choice:
     """
     if name in preset_names(group):
         return load_preset(group, name)
-    path = current_path(name)
+    path = INPUTS.get(group, {}).get(name) or current_path(name)
     import_class(group, path)
     return Choice(name, path)
 
@@ -169,14 +192,15 @@ def require_known(group: str, name: str) -> None:
     Raises:
         InvalidArgument: Naming what is known.
     """
-    if name not in preset_names(group) and "." not in name:
+    if name not in choices_of(group) and "." not in name:
         hint = "or the import path of a class, such as my_lab.nets.MyNet"
-        raise InvalidArgument(group, f"must be a known name {hint}", f"{name!r}; {suggest(name, preset_names(group))}")
+        raise InvalidArgument(group, f"must be a known name {hint}", f"{name!r}; {suggest(name, choices_of(group))}")
 
 
 def known_options(group: str, name: str) -> list[str] | None:
     """Return the options of a preset, or of a class of this package; ``None`` where only importing it would tell."""
-    options = options_of(load_preset(group, name).class_path if name in preset_names(group) else name)
+    path = INPUTS.get(group, {}).get(name, name)
+    options = options_of(load_preset(group, name).class_path if name in preset_names(group) else path)
     return None if options is None else [option for option in options if option not in FILLED_IN[group]]
 
 

@@ -7,6 +7,9 @@ from typing import Any, NamedTuple
 
 __all__ = ["HEADLINES", "Headline", "kind_of", "report"]
 
+# What a summary says of a density of which nothing but the particles is given.
+NOT_KNOWN = "not known"
+
 Summary = Mapping[str, Any]
 
 
@@ -95,6 +98,8 @@ def report(summary: Summary) -> str:
     """Return the title of a run and its :data:`HEADLINES`, a line each."""
     title = " · ".join(str(summary[key]) for key in ("problem", "method", "score", "control") if summary.get(key))
     lines = [f"{title} · {summary['particles']:,} particles · t = {summary['t']:g} in {summary['steps']} steps"]
+    if summary.get("initial_density") == NOT_KNOWN:
+        lines.append(f"  {'log-density, entropy, KL':<28}{NOT_KNOWN}: the particles are given")
     for name, key, beside in HEADLINES[kind_of(summary)]:
         if summary.get(key) is not None:
             lines.append(f"  {name:<28}{summary[key]:<12.3g}{beside(summary)}".rstrip())

@@ -52,7 +52,7 @@ class Blob(LandauTransport):
     def score(self, state: Data) -> tuple[Tensor, Tensor | None]:
         """Blob score of all particles, also when drifts are summed in random batches."""
         weight = state.get("weight")
-        if self.log_det == "none":
+        if not self.carries_log_f:
             return self.blob(state.v, weight=weight), None
         return self.blob.value_and_jacobian(state.v, weight=weight)
 

@@ -14,7 +14,7 @@ from graphlandau.base.errors import InvalidArgument, NotInvertible
 from graphlandau.base.validation import require_options
 from graphlandau.fields import potential_energy
 from graphlandau.integrators.inner_flow import segment_to_singular
-from graphlandau.methods.kinetic_transport import Forced, KineticTransport
+from graphlandau.methods.kinetic_transport import Forced, KineticTransport, carried
 from graphlandau.methods.method import Facts
 from graphlandau.methods.options import Push
 from graphlandau.nn.control import ControlModel
@@ -120,7 +120,7 @@ class ControlledTransport(KineticTransport):
         v = start.base + dt * u
         x, force, field = start.arrive(v)
         self.note(state, start.mapped, (x, v), field, log_det)
-        tensors = {"v": v, "log_f": state.log_f - log_det, "control": u}
+        tensors = {"v": v, "control": u} | carried(state, log_det)
         return self.after(state.t + dt, self.force.wrap(x), force, field, tensors)
 
     def _warn_of_gaps(self, start: Start, dt: float) -> None:

@@ -165,7 +165,7 @@ class JKO(LearnedTransport):
     def score(self, state: Data) -> tuple[Tensor, Tensor | None]:
         """The field as it is now, as a score with the moments of one."""
         v, weight = state.v, state.get("weight")
-        if self.log_det == "none" and self.explicit:
+        if not self.carries_log_f and self.explicit:
             return _as_score(v, self.model(v), None, weight)
         return _as_score(v, *self.model.value_and_jacobian(v), weight)
 
@@ -282,7 +282,7 @@ class JKO(LearnedTransport):
 
         flow = flow_for(dt)
         self._require_invertible(flow, flow_for, dt)
-        if self.log_det == "none":
+        if not self.carries_log_f:
             return particle_state(flow.v, t=state.t + dt, weight=weight, checked=False)
         growth = flow.log_det() if self.log_det == "exact" else flow.growth
         return particle_state(flow.v, t=state.t + dt, weight=weight, log_f=state.log_f - growth, checked=False)

@@ -10,14 +10,14 @@ from torch import Tensor
 from torch_geometric.data import Data
 
 from graphlandau.base.state import particle_state
-from graphlandau.base.validation import require_finite
+from graphlandau.base.validation import as_number, require_finite
 from graphlandau.integrators.symplectic import MAPS
 from graphlandau.methods.forces import Force, force_of
 from graphlandau.methods.method import Frame, Method
 from graphlandau.methods.options import Push
 from graphlandau.problems import KineticProblem
 
-__all__ = ["Forced", "KineticTransport"]
+__all__ = ["Forced", "KineticTransport", "carried"]
 
 
 @dataclass
@@ -34,6 +34,11 @@ class Forced(Frame):
     def shown(self) -> dict[str, Tensor]:
         """Return the field."""
         return {} if self.field is None else {"field": self.field}
+
+
+def carried(state: Data, log_det: Tensor | float = 0.0) -> dict[str, Tensor]:
+    """The log-density after a step with this logarithm of its determinant; nothing where it is not known."""
+    return {"log_f": state.log_f - log_det} if "log_f" in state else {}
 
 
 class KineticTransport(Method[KineticProblem, Forced]):
@@ -56,8 +61,8 @@ class KineticTransport(Method[KineticProblem, Forced]):
     force: Force
 
     def __init__(self, push: Push = Push(), seed: int = 0) -> None:
-        self.options, self.seed = push, seed
-        self.generator = torch.Generator().manual_seed(seed)
+        self.options, self.seed = push, as_number(seed)
+        self.generator = torch.Generator().manual_seed(self.seed)
 
     def prepare(self, state: Data, problem: KineticProblem) -> None:
         """Take the force of ``problem`` and the device of ``state``."""
@@ -73,7 +78,9 @@ class KineticTransport(Method[KineticProblem, Forced]):
         state["pos"] = self.force.wrap(state["pos"])
         force, field = self.force.begin(state["pos"])
         tensors = {"v": state.v}
-        if self.carries_log_f:
+        if self.carries_log_f and "log_f" in state:
+            tensors["log_f"] = state.log_f
+        elif self.carries_log_f and problem.log_density_known:
             tensors["log_f"] = problem.log_f(state["pos"], state.v).to(state.v.dtype)
         return self.after(state.t, state["pos"], force, field, tensors)
 
@@ -84,7 +91,7 @@ class KineticTransport(Method[KineticProblem, Forced]):
 
     @property
     def carries_log_f(self) -> bool:
-        """Whether the log-density is known along the trajectories."""
+        """Whether the log-density is known along the trajectories, if it is known at the start."""
         return True
 
     def evaluate(self, state: Data, dt: float | None = None) -> Forced:
@@ -118,7 +125,7 @@ class KineticTransport(Method[KineticProblem, Forced]):
             field: Field after the map.
             dt: Time step.
         """
-        return {"v": v, "log_f": state.log_f}
+        return {"v": v} | carried(state)
 
     def after(self, t: float, x: Tensor, force: Tensor, field: Tensor | None, tensors: dict[str, Tensor]) -> Data:
         """The state of these tensors at ``t``; without a field there is none in it."""

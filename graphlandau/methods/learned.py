@@ -39,8 +39,8 @@ class LearnedTransport(LandauTransport):
     A subclass says by which objective the model is trained (:meth:`objective_of`), what its loss on a validation set
     is, where particles are few (:meth:`validation_loss`), and when (in :meth:`score`). At the start a trained model is
     fitted to the known initial score until :math:`\sum|s - s^*|^2 / \sum|s^*|^2 \le` ``initial_tolerance``; where the
-    initial density has jumps, hence no pointwise score, it is trained on the particles until the loss of a held-out
-    fifth stops falling.
+    initial density is not known, or has jumps, hence no pointwise score, it is trained on the particles until the loss
+    of a held-out fifth stops falling.
 
     Args:
         score: Score model, or any ``nn.Module`` that maps :math:`(N, d) \to (N, d)`.
@@ -107,7 +107,7 @@ class LearnedTransport(LandauTransport):
         Raises:
             ValueError: If it is asked for those of more.
         """
-        if n > MAX_COUPLED and self.log_det != "none":
+        if n > MAX_COUPLED and self.carries_log_f:
             couples = f"for a score model that couples more than {MAX_COUPLED} particles"
             raise InvalidArgument("log_det", f"must be 'none' {couples}", repr(self.log_det))
 

@@ -121,6 +121,9 @@ class PINN(LandauTransport):
 
     def prepare(self, state: Data, problem: Problem) -> None:
         """Build flow map and score for the times of the run, or load the trained ones."""
+        if problem.density(problem.t_start) is None:
+            drawn = "for pinn_pm, which is trained on fresh particles"
+            raise InvalidArgument("problem", f"must have a known initial density {drawn}", problem.name)
         super().prepare(state, problem)
         t_end = problem.t_end if self.t_end is None else self.t_end
         self.problem = problem

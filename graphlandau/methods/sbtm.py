@@ -97,7 +97,7 @@ class SBTM(LearnedTransport):
             model.condition(state.v, weight)
             if self.descent is not None:
                 self._train(state, self.descent)
-        if self.log_det == "none":
+        if not self.carries_log_f:
             return model(state.v), None
         return model.value_and_jacobian(state.v)
 

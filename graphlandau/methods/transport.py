@@ -13,7 +13,7 @@ from torch_geometric.data import Data
 
 from graphlandau.base.errors import InvalidArgument
 from graphlandau.base.state import particle_state
-from graphlandau.base.validation import require_options
+from graphlandau.base.validation import as_number, require_options
 from graphlandau.base.vectors import matvec
 from graphlandau.integrators.inner_flow import segment_to_singular
 from graphlandau.integrators.integrator import Integrator, Moved
@@ -57,8 +57,9 @@ class LandauTransport(Method[Problem, Scored]):
     ) -> None:
         self.step = require_options("step", step, Step)
         self.collisions = require_options("collisions", collisions, Collisions)
-        self.seed = seed
+        self.seed = seed = as_number(seed)
         self.log_det = step.log_det
+        self.carries_log_f = step.log_det != "none"
         self.generator = torch.Generator().manual_seed(seed)
         self._drift: LandauDrift | None = None
         self.not_invertible, self.passing = 0, math.inf
@@ -87,7 +88,11 @@ class LandauTransport(Method[Problem, Scored]):
         return Facts(backend=backend, batch_size=size, savings=tuple(savings))
 
     def prepare(self, state: Data, problem: Problem) -> None:
-        """Take the collision kernel of ``problem`` and the device of ``state``."""
+        """Take the collision kernel of ``problem`` and the device of ``state``.
+
+        The log-density is carried along where it is known at the start, by the problem or at the particles.
+        """
+        self.carries_log_f = self.log_det != "none" and problem.log_density_known
         self._drift = self.collisions.drift(problem.gamma, problem.strength)
         self.generator = torch.Generator(device=state.v.device).manual_seed(self.seed)
         size, n = self.collisions.batch_size, state.v.size(0)
@@ -98,7 +103,10 @@ class LandauTransport(Method[Problem, Scored]):
     def initialise(self, state: Data, problem: Problem) -> Data:
         """Prepare, and start the log-density from the initial density."""
         self.prepare(state, problem)
-        if self.log_det != "none":
+        if not self.carries_log_f:
+            if "log_f" in state:
+                del state["log_f"]
+        elif "log_f" not in state:
             state.log_f = problem.log_prob(state.v).to(state.v.dtype)
         return state
 
@@ -145,7 +153,7 @@ class LandauTransport(Method[Problem, Scored]):
         """Move the particles by one step, and their log-density with them."""
         moved = self._move(state, frame, dt)
         log_f = None
-        if self.log_det != "none":
+        if self.carries_log_f:
             log_f = state.log_f - self._log_det(state, frame, moved.at, dt)
         return particle_state(moved.v, t=state.t + dt, weight=state.get("weight"), log_f=log_f, checked=False)
 
@@ -239,7 +247,7 @@ class LandauTransport(Method[Problem, Scored]):
 
     def record(self) -> dict[str, float]:
         """The number of particles whose map was not invertible in the last step, where a density is carried along."""
-        carried = self.log_det != "none" and type(self).advance is LandauTransport.advance
+        carried = self.carries_log_f and type(self).advance is LandauTransport.advance
         return {"not_invertible": self.not_invertible} if carried else {}
 
     def state_dict(self) -> dict[str, Tensor]:

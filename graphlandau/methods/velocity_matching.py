@@ -11,7 +11,7 @@ from torch_geometric.data import Data
 
 from graphlandau.base.errors import InvalidArgument
 from graphlandau.methods.controlled import ControlledTransport
-from graphlandau.methods.kinetic_transport import Forced
+from graphlandau.methods.kinetic_transport import Forced, carried
 from graphlandau.methods.options import Mesh, Push
 from graphlandau.objectives import ControlObjective
 from graphlandau.problems import KineticProblem
@@ -87,7 +87,7 @@ class VelocityMatching(ControlledTransport):
         force, field = self.force.follow(x, moved, frame.field, dt)
         after = v + dt * velocity[:, problem.d_x :]
         self.note(state, (x + moved, v), (x + moved, after), field, log_det)
-        tensors = {"v": after, "log_f": state.log_f - log_det}
+        tensors = {"v": after} | carried(state, log_det)
         return self.after(state.t + dt, self.force.wrap(x + moved), force, field, tensors)
 
     def _jacobian(self, x: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:

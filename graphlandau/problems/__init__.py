@@ -14,6 +14,7 @@ from graphlandau.problems.landau_damping import LandauDamping
 from graphlandau.problems.mixture import Mixture
 from graphlandau.problems.problem import Problem
 from graphlandau.problems.rosenbluth import Rosenbluth, RosenbluthDensity
+from graphlandau.problems.samples import PhaseSamples, Samples
 from graphlandau.problems.truncated import Truncated, TruncatedGaussian
 from graphlandau.problems.two_stream import TwoStream
 from graphlandau.problems.vfp_double_well import VFPDoubleWell
@@ -40,11 +41,13 @@ __all__ = [
     "PhaseDensity",
     "PhaseGaussian",
     "PhaseProduct",
+    "PhaseSamples",
     "Problem",
     "ProductDensity",
     "Ripple",
     "Rosenbluth",
     "RosenbluthDensity",
+    "Samples",
     "Truncated",
     "TruncatedGaussian",
     "TwoStream",

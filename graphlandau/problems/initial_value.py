@@ -45,6 +45,11 @@ class InitialValueProblem(ABC):
         """Short name for files and tables."""
         return type(self).__name__.lower()
 
+    @property
+    def log_density_known(self) -> bool:
+        """Whether the log-density of the initial particles is known, by a formula or with the particles."""
+        return True
+
     @abstractmethod
     def draw(self, n: int, *, generator: torch.Generator) -> dict[str, Tensor]:
         """Draw ``n`` initial particles: their tensors by the keys of a state, float64, the generator's device."""

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from graphlandau.base.configuration import read_value
 from graphlandau.base.errors import InvalidArgument
+from graphlandau.base.state import particle_state
 from graphlandau.problems import InitialValueProblem, KineticProblem
 
 __all__ = ["RunRecord", "Snapshot"]
@@ -79,15 +80,27 @@ class RunRecord:
 
     @cached_property
     def problem(self) -> Any:
-        """The problem of the run, of whatever kind, rebuilt from its ``class_path`` and ``init_args``."""
+        """The problem of the run, of whatever kind, rebuilt from its ``class_path`` and ``init_args``.
+
+        One that starts from a file which is not there any more starts from the first snapshot.
+        """
         parser = ArgumentParser(exit_on_error=False)
         parser.add_argument("--problem", type=InitialValueProblem)
         try:
-            parsed = parser.parse_object({"problem": self.config["problem"]})
+            parsed = parser.parse_object({"problem": self._with_particles(self.config["problem"])})
             return parser.instantiate(parsed)["problem"]
         except Exception as error:
             reason = str(error).strip().splitlines()[-1]
             raise ValueError(f"'problem' in {self.path / 'config.yaml'} must name a problem ({reason})") from error
+
+    def _with_particles(self, problem: dict[str, Any]) -> dict[str, Any]:
+        arguments = problem.get("init_args") or {}
+        path = arguments.get("path")
+        if path is None or Path(path).exists():
+            return problem
+        tensors = self.tensors(0)[2]
+        state = particle_state(tensors["v"], pos=tensors.get("pos"), log_f=tensors.get("log_f"), weight=self.weight)
+        return problem | {"init_args": arguments | {"path": None, "state": state}}
 
     @cached_property
     def metrics(self) -> dict[str, np.ndarray]:

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Generic
+from typing import Any, Generic, cast
 
 import torch
 from torch import Tensor
@@ -22,6 +22,7 @@ from graphlandau.base.state import particle_state
 from graphlandau.base.validation import all_finite, require_integer, require_number, require_one_of, require_positive
 from graphlandau.methods.method import FrameT, Method, ProblemT
 from graphlandau.nn.pairs import COMPILE_MODES, compile_mode, expected_calls
+from graphlandau.problems.samples import samples_of
 from graphlandau.run.arguments import count_steps, require_device, require_seed, require_work_for_all
 from graphlandau.run.checkpoint import Checkpoint, load_checkpoint, save_checkpoint, tensors_of
 from graphlandau.run.folder import RunFolder
@@ -72,6 +73,9 @@ class Simulation(Generic[ProblemT, FrameT]):
         progress: Whether to show a progress bar on stderr.
         observers: Further observers, which look after the built-in ones.
         labels: Names of ``problem``, ``method`` and ``score`` for the summary; the classes' unless given.
+        state: Particles to start from instead of those of the problem: a ``Data`` with ``v``, and optionally ``pos``,
+            ``weight`` and ``log_f``. The equation is the problem's; its density and what is known of its solution are
+            not those of the particles, and are left out, as for :class:`~graphlandau.problems.Samples`.
 
     Raises:
         ValueError: If a number is out of range, ``dt`` does not divide the interval, ``method`` is for another kind
@@ -105,10 +109,13 @@ class Simulation(Generic[ProblemT, FrameT]):
         progress: bool = False,
         observers: Sequence[Observer] = (),
         labels: Mapping[str, str | None] | None = None,
+        state: Data | None = None,
     ) -> None:
         if not isinstance(problem, method.solves):
             what = f"a problem of the class {method.solves.__name__} for {type(method).__name__}"
             raise InvalidArgument("problem", f"must be {what}", repr(problem))
+        if state is not None:
+            problem = cast(ProblemT, samples_of(problem, state))
         self.problem, self.method = problem, method
         self.particles = require_integer("particles", problem.particles if particles is None else particles, minimum=2)
         require_work_for_all(self.particles, method.facts(problem, self.particles).batch_size)
@@ -200,6 +207,8 @@ class Simulation(Generic[ProblemT, FrameT]):
             self.folder.rewind(0)
         log.info("preparing %s: %s particles", self.labels["method"], f"{self.particles:,}")
         state = self._initial_state()
+        if not self.problem.log_density_known:
+            log.info("the density of the particles is not known: no log-density, entropy or KL")
         torch.manual_seed(self.seed)
         with self._failures_named(), self._particles_named(state):
             self.state = _settled(self.method.initialise(state, self.problem))

@@ -75,13 +75,13 @@ class Certificate(Observer):
     """
 
     def __init__(self, problem: Problem, method: Method) -> None:
+        _require_certifiable(problem, method)
         self.problem = problem
         self.bound = bound_for(problem)
         self.drift = LandauDrift(problem.gamma, problem.strength)
         self.known = problem.gamma == 0 and problem.density(problem.t_end) is not None
         self.tensors: dict[str, Tensor] = {}
         self._restored = False
-        _require_certifiable(problem, method)
 
     def begin(self, run: Run) -> None:
         """Start with the score of the initial density, or where the checkpoint left off."""
@@ -147,6 +147,10 @@ class Certificate(Observer):
 
 
 def _require_certifiable(problem: Problem, method: Method) -> None:
+    if problem.density(problem.t_start) is None:
+        raise InvalidArgument(
+            "certificate", "needs an initial density that is known", f"{problem.name}, given as particles"
+        )
     if not problem.initial.smooth:
         raise InvalidArgument(
             "certificate", "needs an initial density with a pointwise score", f"{problem.name}, which has jumps"

@@ -64,7 +64,8 @@ def metrics_of(problem: InitialValueProblem, method: Method, baselines: bool, se
         return [KineticMetrics(problem), *Conservation.of(method)]
     if isinstance(problem, Problem):
         errors = DensityErrors.where_known(problem, method, baselines, seed)
-        checks = [*Conservation.of(method), *Invertibility.of(method), *EntropyBalance.of(method)]
+        of_density = [*Invertibility.of(method), *EntropyBalance.of(method)] if problem.log_density_known else []
+        checks = [*Conservation.of(method), *of_density]
         errors = [*errors, *TrajectoryErrors.where_known(problem), *DriftError.of(method, every)]
         return [Metrics(problem), *errors, *checks]
     raise InvalidArgument("problem", "must be a Problem or a KineticProblem", type(problem).__name__)

@@ -95,7 +95,7 @@ class KineticMetrics(Observer):
         problem, stationary = self.problem, self.stationary
         keys = ("entropy", "free_energy", *(("kl", "kl_stderr") if stationary is not None else ()))
         if "log_f" not in state:
-            return dict.fromkeys(keys)
+            return dict.fromkeys(keys) if problem.log_density_known else {}
         log_f = state.log_f.double()
         entropy = problem.mass * float(log_f.mean())
         row: dict[str, float | None] = {"entropy": entropy, "free_energy": energy + problem.temperature * entropy}

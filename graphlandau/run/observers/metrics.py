@@ -64,7 +64,7 @@ class Metrics(Observer):
         v, weight = _velocities(run.state)
         run.row |= self.invariants(v, weight)
         run.row |= run.method.record()
-        run.row |= _entropies(run.state, run.frame, run.method, weight)
+        run.row |= _entropies(self.problem, run.state, run.frame, run.method, weight)
         run.row |= _higher_moments(v, weight)
         run.row |= self.covariance_errors(run.t, v, weight)
         # A density that is known at the start only would fill a column with a single value.
@@ -118,12 +118,16 @@ def _velocities(state: Data) -> tuple[Tensor, Tensor | None]:
     return state.v.double(), weight
 
 
-def _entropies(state: Data, frame: Scored, method: Method, weight: Tensor | None) -> dict[str, Any]:
-    carried = float(entropy(state.log_f.double(), weight)) if "log_f" in state else None
-    return {
-        "entropy": method.entropy(state) if carried is None else carried,
-        "entropy_dissipation": float(entropy_dissipation(frame.s.double(), frame.drift.double(), weight)),
-    }
+def _entropies(
+    problem: Problem, state: Data, frame: Scored, method: Method, weight: Tensor | None
+) -> dict[str, float | None]:
+    row: dict[str, float | None] = {}
+    if "log_f" in state:
+        row["entropy"] = float(entropy(state.log_f.double(), weight))
+    elif problem.log_density_known:
+        row["entropy"] = method.entropy(state)
+    dissipation = float(entropy_dissipation(frame.s.double(), frame.drift.double(), weight))
+    return row | {"entropy_dissipation": dissipation}
 
 
 def _higher_moments(v: Tensor, weight: Tensor | None) -> dict[str, float]:
