@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from pathlib import Path
 from typing import NamedTuple
 
 import torch
@@ -22,6 +23,7 @@ from graphlandau.objectives import ControlObjective, log_determinant
 from graphlandau.physics.moments import kinetic_energy
 from graphlandau.problems import KineticProblem
 from graphlandau.training.control_fit import ControlFit
+from graphlandau.training.initial_fit import forget
 from graphlandau.training.options import ControlTraining
 
 log = logging.getLogger(__name__)
@@ -90,6 +92,15 @@ class ControlledTransport(KineticTransport):
     def facts(self, problem: KineticProblem, particles: int) -> Facts:
         """The control."""
         return Facts(models={"control": type(self.fit.control).__name__})
+
+    def foresee(self, t_end: float, workspace: Path | None) -> None:
+        """Keep the first fit in ``workspace`` until a checkpoint of the run holds it."""
+        self.fit.kept = None if workspace is None else workspace / "initial_fit.safetensors"
+
+    def checkpointed(self) -> None:
+        """Remove the file of the first fit once it is over."""
+        if self.fit.begun:
+            forget(self.fit.kept)
 
     def prepare(self, state: Data, problem: KineticProblem) -> None:
         """Take force and collisions of ``problem``, and fit the control to the device of ``state``."""

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch_geometric.data import Data
 
+from graphlandau.base.derivatives import jacobian_product
 from graphlandau.base.errors import InvalidArgument, NotInvertible
 from graphlandau.base.state import particle_state
 from graphlandau.base.validation import require_options, require_positive
@@ -103,6 +104,11 @@ class JKO(LearnedTransport):
     def explicit(self) -> bool:
         """Whether the objective is the pairwise one, quadratic in ``u``."""
         return self.inner.single and self.log_det != "exact"
+
+    def derivatives_needed(self, n: int) -> str | None:
+        """Less of a model that couples many particles, whose divergence is a random one."""
+        random = self.descent is not None and not self.model.pointwise and self.minibatch_of(n) > MAX_COUPLED
+        return "product" if random and self.log_det == "none" else super().derivatives_needed(n)
 
     def minibatch_of(self, n: int) -> int:
         """Particles per mini-batch: what fills a processor unless another number is asked for."""
@@ -227,9 +233,10 @@ class JKO(LearnedTransport):
         def estimate(at: Tensor) -> tuple[Tensor, Tensor]:
             signs = torch.randint(0, 2, at.shape, generator=self.generator, device=at.device)
             probe = 2.0 * signs.to(at.dtype) - 1.0
-            u, tangent = torch.func.jvp(self.model, (at,), (probe,))[:2]
+            u, product = jacobian_product(self.model, at, probe, self.model.reverse)
             # E z z^T = I, independent between particles: the mean of (J z) z^T is each particle's own block.
-            return u, tangent[:, :, None] * probe[:, None, :]
+            left, right = (probe, product) if self.model.reverse else (product, probe)
+            return u, left[:, :, None] * right[:, None, :]
 
         return estimate
 

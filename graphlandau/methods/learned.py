@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import ClassVar, cast
 
 import torch
@@ -17,10 +18,12 @@ from graphlandau.base.errors import InvalidArgument
 from graphlandau.methods.method import Facts
 from graphlandau.methods.options import Collisions, Step
 from graphlandau.methods.transport import LandauTransport, model_field
+from graphlandau.nn.field import TRIED, require_derivatives
 from graphlandau.nn.score import ScoreModel, Solvable, as_score_model
 from graphlandau.nn.score.base import MAX_COUPLED
 from graphlandau.problems import Problem
 from graphlandau.training.descent import Descent, subset
+from graphlandau.training.initial_fit import InitialFit, forget
 from graphlandau.training.options import FitOptions
 
 __all__ = ["LearnedTransport"]
@@ -53,6 +56,8 @@ class LearnedTransport(LandauTransport):
         ValueError: If ``score`` is no module.
     """
 
+    # What a run can do that has a score without derivatives, as it continues an error.
+    without_derivatives: ClassVar[str] = ""
     optimiser: ClassVar[type[torch.optim.Optimizer]] = torch.optim.Adam
 
     def __init__(
@@ -71,6 +76,11 @@ class LearnedTransport(LandauTransport):
         self.fit = fit
         self.descent: Descent | None = None
         self.t_start = 0.0
+        self.kept: Path | None = None
+
+    def foresee(self, t_end: float, workspace: Path | None) -> None:
+        """Keep the initial fit in ``workspace`` until there is a checkpoint of the run."""
+        self.kept = None if workspace is None else workspace / "initial_fit.safetensors"
 
     @abstractmethod
     def objective_of(self, state: Data) -> tuple[Data, Callable[[Data], Tensor]]:
@@ -96,6 +106,17 @@ class LearnedTransport(LandauTransport):
         if not self.model.pointwise:
             self.require_affordable(state.v.size(0))
             self._require_enough(state.v.size(0))
+        needed = self.derivatives_needed(state.v.size(0))
+        if needed is not None:
+            at = state.v[: max(TRIED, self.model.min_particles)]
+            require_derivatives(
+                self.model,
+                (at,),
+                "score",
+                product=needed == "product",
+                trained=self.descent is not None,
+                hint=self.without_derivatives,
+            )
 
     def minibatch_of(self, n: int) -> int | None:
         """Particles per gradient step on ``n`` of them, ``None`` for all."""
@@ -119,6 +140,10 @@ class LearnedTransport(LandauTransport):
             needs = f"'minibatch' must leave at least {self.model.min_particles} particles, which the score model needs"
             raise ValueError(f"{needs} (got {size} of {n})")
 
+    def derivatives_needed(self, n: int) -> str | None:
+        """What ``n`` particles need of the model: the ``"jacobian"``, its ``"product"`` with a vector, or ``None``."""
+        return "jacobian" if self.log_det != "none" or self.descent is not None else None
+
     def few(self, n: int) -> bool:
         """Whether a part of ``n`` particles is held out; two at least, for their loss may be that of a pair."""
         return (
@@ -134,26 +159,33 @@ class LearnedTransport(LandauTransport):
         descent = self.descent
         if descent is None:
             return state
+        fit = InitialFit(self.model, descent, self.fit.initial_steps, INITIAL_BURST, self.kept)
         if problem.initial.smooth:
             particles = particles_of(state)
             particles.target = problem.score(state.v).to(state.v.dtype)
-            for first in range(0, self.fit.initial_steps, INITIAL_BURST):
-                if distributed.agree(self._relative_error(particles)) <= self.fit.initial_tolerance:
-                    break
-                steps = min(INITIAL_BURST, self.fit.initial_steps - first)
-                descent.run(
-                    particles,
-                    steps,
-                    lambda x: objectives.explicit(self.model, x, x.target),
-                    by_rows=self.model.pointwise,
-                )
+            with fit:
+                while fit.left:
+                    error = distributed.agree(self._relative_error(particles))
+                    if error <= self.fit.initial_tolerance:
+                        break
+                    descent.run(
+                        particles,
+                        fit.next_burst(error),
+                        lambda x: objectives.explicit(self.model, x, x.target),
+                        by_rows=self.model.pointwise,
+                    )
         else:
             particles, loss = self.objective_of(state)
             learners, validation = self.held_out(particles)
-            bursts = self.fit.initial_steps // INITIAL_BURST
             held = self.validation_loss(validation)
-            descent.run_while_better(lambda: descent.run(learners, INITIAL_BURST, loss), bursts, held)
+            with fit:
+                bursts = fit.left // INITIAL_BURST
+                descent.run_while_better(lambda: descent.run(learners, fit.next_burst(), loss), bursts, held)
         return state
+
+    def checkpointed(self) -> None:
+        """Remove the file of the initial fit: the checkpoint of the run holds what was learned."""
+        forget(self.kept)
 
     def require_score_field(self) -> None:
         """Refuse a model that couples particles.

@@ -114,6 +114,9 @@ class Method(ABC, Generic[ProblemT, FrameT]):
     def foresee(self, t_end: float, workspace: Path | None) -> None:
         """Told first of all where the run ends, and a folder for files of its own; by default of no interest."""
 
+    def checkpointed(self) -> None:
+        """Told that a checkpoint with its :meth:`state_dict` has been written; by default of no interest."""
+
     @abstractmethod
     def initialise(self, state: Data, problem: ProblemT) -> Data:
         """Prepare for ``problem`` from its initial particles (fit the initial score, solve for the field)."""

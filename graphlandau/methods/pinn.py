@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import logging
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +12,7 @@ from torch import Tensor, nn
 from torch_geometric.data import Data
 
 from graphlandau.base import distributed
+from graphlandau.base.copies import copied
 from graphlandau.base.errors import InvalidArgument, NotInvertible
 from graphlandau.base.state import particle_state
 from graphlandau.base.validation import require_one_of
@@ -130,14 +130,14 @@ class PINN(LandauTransport):
         if self.trained is None:
             # Copies: another run from the same method starts from the same weights.
             interval = (problem.d, problem.t_start, t_end)
-            flow = FlowMap(copy.deepcopy(self.networks["flow"]), *interval, initial=self.initial)
-            score = TimeScore(copy.deepcopy(self.networks["score"]), *interval, base=self.base)
+            flow = FlowMap(copied(self.networks["flow"]), *interval, initial=self.initial)
+            score = TimeScore(copied(self.networks["score"]), *interval, base=self.base)
             mean, temperature = moments_of(problem)
             for module in (flow, score):
                 module.condition(mean, temperature)
             self.pair = TrainedFlow.of(flow, score, problem)
         else:
-            given = {name: copy.deepcopy(network) for name, network in self.networks.items()}
+            given = {name: copied(network) for name, network in self.networks.items()}
             self.pair = TrainedFlow.load(self.trained, **given)
             self.pair.require_problem(problem, t_end, self.trained)
             log.info("flow and score are the networks of %s, with its initial and base", self.trained)

@@ -56,6 +56,8 @@ class SBTM(LearnedTransport):
     rule of Section 5.1.
     """
 
+    without_derivatives = "; none are needed with --method.objective denoising --log_det none --method.hold_out false"
+
     def __init__(
         self,
         score: nn.Module,
@@ -87,6 +89,15 @@ class SBTM(LearnedTransport):
             raise InvalidArgument(
                 "objective", f"must be 'hutchinson' or 'denoising' {couples} in a minibatch", repr(self.objective)
             )
+
+    def derivatives_needed(self, n: int) -> str | None:
+        """Less for a random divergence, and none for values alone."""
+        needed = super().derivatives_needed(n)
+        if needed is None or self.log_det != "none" or self.objective not in ("hutchinson", "denoising"):
+            return needed
+        if self.few(n):  # those of the validation set
+            return "jacobian" if self.model.pointwise else "product"
+        return "product" if self.objective == "hutchinson" else None
 
     def score(self, state: Data) -> tuple[Tensor, Tensor | None]:
         """Fit the model to the particles, then evaluate it."""

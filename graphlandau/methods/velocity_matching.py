@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-import copy
 from dataclasses import asdict
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 from torch_geometric.data import Data
 
+from graphlandau.base.copies import copied
 from graphlandau.base.errors import InvalidArgument
 from graphlandau.methods.controlled import ControlledTransport
 from graphlandau.methods.kinetic_transport import Forced, carried
 from graphlandau.methods.options import Mesh, Push
 from graphlandau.objectives import ControlObjective
 from graphlandau.problems import KineticProblem
+from graphlandau.training.control_fit import ControlFit
+from graphlandau.training.initial_fit import forget
 from graphlandau.training.options import ControlTraining
 
 __all__ = ["VelocityMatching"]
@@ -63,7 +66,18 @@ class VelocityMatching(ControlledTransport):
         seed: int = 0,
     ) -> None:
         super().__init__(control, training, Push(**asdict(mesh)), seed)
-        self.fit_x = copy.deepcopy(self.fit)
+        self.fit_x = ControlFit(copied(control), training)
+
+    def foresee(self, t_end: float, workspace: Path | None) -> None:
+        """Keep the first fits of both fields."""
+        super().foresee(t_end, workspace)
+        self.fit_x.kept = None if workspace is None else workspace / "initial_fit_x.safetensors"
+
+    def checkpointed(self) -> None:
+        """Remove their files."""
+        super().checkpointed()
+        if self.fit_x.begun:
+            forget(self.fit_x.kept)
 
     def prepare(self, state: Data, problem: KineticProblem) -> None:
         """Prepare both fields."""

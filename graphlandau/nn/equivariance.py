@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from graphlandau.base.copies import copied
 from graphlandau.base.errors import InvalidArgument
 from graphlandau.base.validation import require_finite, require_integer, require_positive, require_velocities
 from graphlandau.base.vectors import less
@@ -124,7 +124,7 @@ def require_equivariant(
 def _adapted(score: Score, v: Tensor) -> Tensor:
     """The score of a copy that has been adapted to ``v``."""
     if isinstance(score, nn.Module):
-        score = model = copy.deepcopy(score).eval()
+        score = model = copied(score).eval()
         if isinstance(model, Solvable):
             model.solve(v)
         elif isinstance(model, ScoreModel):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import inspect
 from collections.abc import Callable
 from typing import Any, NamedTuple, TypeVar
@@ -10,9 +9,11 @@ from typing import Any, NamedTuple, TypeVar
 import torch
 from torch import Tensor, nn
 
+from graphlandau.base.copies import copied
+from graphlandau.base.derivatives import forward_mode, jacobian_product, reverse_mode
 from graphlandau.base.errors import InvalidArgument
 
-__all__ = ["Field", "Trial", "adapt", "forward_mode", "moved_first"]
+__all__ = ["Field", "Trial", "adapt", "moved_first", "require_derivatives"]
 
 # Particles that a module is tried on.
 TRIED = 8
@@ -22,16 +23,19 @@ class Field(nn.Module):
     r"""A vector field :math:`g`, a vector :math:`(N, d)` at each particle: the base of scores, controls and flows.
 
     A subclass says on what it depends by the arguments of ``forward``; the same arguments go to every method here.
-    Derivatives are exact, by forward-mode differentiation with all tangents in one batch, and can be trained through.
+    Derivatives are exact, by forward-mode differentiation with all tangents in one batch, and can be trained through;
+    a field with an operation that has no forward mode is differentiated in reverse mode.
     The Jacobian is :math:`J_{ab} = \partial g_a / \partial v_b`. All dimensionless.
 
     Attributes:
         d: Number of velocity dimensions.
         pointwise: Whether the value at a particle depends on that particle alone.
+        reverse: Whether derivatives are taken in reverse mode; found out when a method takes the field.
     """
 
     d: int
     pointwise: bool = True
+    reverse: bool = False
 
     def forward(self, *at: Any, **more: Any) -> Tensor:
         """Value at the particles."""
@@ -54,37 +58,18 @@ class Field(nn.Module):
         r"""Divergence :math:`\nabla_v \cdot g`."""
         return self.value_and_divergence(*at, **more)[1]
 
+    def derivatives(
+        self, function: Callable[..., Tensor], at: tuple[Tensor, ...], directions: tuple[Tensor, ...]
+    ) -> tuple[Tensor, Tensor]:
+        """Value and derivatives of a pointwise ``function``, see :func:`graphlandau.base.derivatives.forward_mode`."""
+        return (reverse_mode if self.reverse else forward_mode)(function, at, directions)
+
     def condition(self, *state: Any, **more: Any) -> None:
         """Adapt what needs no gradient to the particles; by default there is nothing to adapt."""
 
     def takes(self, argument: str) -> bool:
         """Whether ``forward``, and with it every method here, has an argument of this name."""
         return argument in inspect.signature(type(self).forward).parameters
-
-
-def forward_mode(
-    function: Callable[..., Tensor], at: tuple[Tensor, ...], directions: tuple[Tensor, ...]
-) -> tuple[Tensor, Tensor]:
-    r"""Value of a pointwise ``function`` and its derivatives along the same directions for all particles.
-
-    A pointwise field moves a particle by its own tangent only: ``k`` tangents give the derivatives of all.
-
-    Args:
-        function: Maps tensors with particles in the last but one dimension to such a tensor.
-        at: Where.
-        directions: Tangents of each argument, one a row.
-
-    Shapes:
-        - **at**: :math:`(*, d_m)` for argument :math:`m`; **directions**: :math:`(k, d_m)`
-        - **output**: :math:`(*, d)` and :math:`(*, d, k)`
-    """
-
-    def push(*direction: Tensor) -> tuple[Tensor, Tensor]:
-        tangents = tuple(u.expand_as(x) for u, x in zip(direction, at, strict=True))
-        return torch.func.jvp(function, at, tangents)[:2]
-
-    values, columns = torch.func.vmap(push)(*directions)
-    return values[0], columns.movedim(0, -1)
 
 
 FieldT = TypeVar("FieldT", bound=Field)
@@ -151,7 +136,7 @@ def adapt(
     at, moved, shape = trial(lambda columns: torch.randn(n, columns, generator=generator).to(like))
     arguments = ", ".join(_shape_and_dtype(x) for x in at)
     with torch.no_grad(), torch.random.fork_rng():
-        tried = copy.deepcopy(field).eval()
+        tried = copied(field).eval()
         try:
             value, again, other = tried(*at), tried(*at), tried(*moved)
         except Exception as error:  # a module that is no such field may fail in any way
@@ -172,8 +157,88 @@ def adapt(
     if couples and not may_couple:
         raise InvalidArgument(name, "must act on each particle alone", f"{who} that changes others when one is moved")
     if not own:
-        field.pointwise = not couples
+        field.pointwise = tried.pointwise = not couples
+    # Where neither mode works, derivatives fail when they are asked for.
+    field.reverse = needs_reverse(tried, at, product=couples) or False
     return field
+
+
+def require_derivatives(
+    field: Field, at: tuple[Tensor, ...], name: str, *, product: bool = False, trained: bool = True, hint: str = ""
+) -> None:
+    """Find the mode in which ``field`` has the derivatives that a run will ask for.
+
+    Args:
+        field: The field; copies of it are tried.
+        at: Where to try it.
+        name: What it is for, in messages.
+        product: Whether the product of the Jacobian with a vector is enough, as for a random divergence.
+        trained: Whether the derivatives are trained through, in training mode.
+        hint: What else can be done, as the message goes on.
+
+    Raises:
+        InvalidArgument: If they fail in forward and in reverse mode.
+    """
+    errors: list[Exception] = []
+    reverse = needs_reverse(field, at, product=product, trained=trained, errors=errors)
+    if reverse is None:
+        who, error = type(getattr(field, "module", field)).__name__, errors[0]
+        reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+        allowed = "must have derivatives in the velocities, in forward or in reverse mode"
+        raise InvalidArgument(name, allowed, f"a {who} that failed: {reason}", hint) from error
+    field.reverse = reverse
+
+
+def needs_reverse(
+    field: Field,
+    at: tuple[Tensor, ...],
+    *,
+    product: bool,
+    trained: bool = False,
+    errors: list[Exception] | None = None,
+) -> bool | None:
+    """Whether derivatives have to be taken in reverse mode, ``None`` if they have neither.
+
+    Forward mode is cheaper. It is passed over where it fails, and where gradients of what it gives are not those of
+    what reverse mode gives: torch 2.12 differentiates the forward-mode derivative of ``LayerNorm`` wrongly.
+    """
+    found: dict[bool, list[Tensor]] = {}
+    for reverse in (False, True):
+        try:
+            with torch.random.fork_rng():
+                tried = copied(field)
+                tried.zero_grad()
+                tried.reverse = reverse
+                if trained:  # what batch normalisation does in training, for one
+                    _differentiated(tried.train(), at, product)
+                    tried.zero_grad()
+                found[reverse] = _differentiated(tried.eval(), at, product)
+        except Exception as error:  # an operation without such derivatives may fail in any way
+            if errors is not None:
+                errors.append(error)
+    if len(found) < 2:
+        return next(iter(found), None)
+    return not all(_alike(a, b) for a, b in zip(found[False], found[True], strict=True))
+
+
+def _differentiated(field: Field, at: tuple[Tensor, ...], product: bool) -> list[Tensor]:
+    """Value and derivatives, and the gradients of both in the parameters of ``field``, which keeps them."""
+    parameters = [x for x in field.parameters() if x.requires_grad]
+    with torch.enable_grad():
+        if product:
+            value, product_of = jacobian_product(field, at[0], at[0], field.reverse)
+            derivative = (product_of * at[0]).sum()  # the same in both modes
+        else:
+            value, derivative = field.value_and_jacobian(*at)
+        total = value.sum() + derivative.square().sum()
+        if total.requires_grad:
+            total.backward()
+    return [value, derivative, *(torch.zeros_like(x) if x.grad is None else x.grad for x in parameters)]
+
+
+def _alike(a: Tensor, b: Tensor) -> bool:
+    """Whether ``a`` and ``b`` differ by rounding only."""
+    return a.numel() == 0 or bool((a - b).abs().max() <= 1e-3 * b.abs().max() + 1e-5)
 
 
 def moved_first(x: Tensor) -> Tensor:

@@ -10,7 +10,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from graphlandau.nn.field import Field, Trial, adapt, forward_mode, moved_first
+from graphlandau.base.derivatives import elementary_attention, reverse_mode
+from graphlandau.nn.field import Field, Trial, adapt, moved_first
 
 __all__ = ["TimeField", "as_time_field"]
 
@@ -53,13 +54,20 @@ class TimeField(Field):
     ) -> tuple[Float[Tensor, "*n d"], Float[Tensor, "*n d d"]]:
         """Value and Jacobian in the velocity."""
         directions = torch.eye(self.d, dtype=v.dtype, device=v.device)
-        return forward_mode(lambda x: self.forward(x, t), (v,), (directions,))
+        if self.reverse:  # a velocity for each time, which has a derivative of its own
+            v = v.expand(*torch.broadcast_shapes(v.shape[:-1], t.shape), self.d)
+        return self.derivatives(lambda x: self.forward(x, t), (v,), (directions,))
 
     def value_and_rate(
         self, v: Float[Tensor, "*n d"], t: Tensor
     ) -> tuple[Float[Tensor, "*n d"], Float[Tensor, "*n d"]]:
         r"""Value and time derivative :math:`\partial_t g`, the velocity fixed."""
-        return torch.func.jvp(lambda at: self.forward(v, at), (t,), (torch.ones_like(t),))[:2]
+        if self.reverse:  # a time for each value, which has a derivative of its own
+            times = t.expand(torch.broadcast_shapes(v.shape[:-1], t.shape))[..., None]
+            value, rate = reverse_mode(lambda at: self.forward(v, at[..., 0]), (times,), (times.new_ones(1, 1),))
+            return value, rate[..., 0]
+        with elementary_attention():
+            return torch.func.jvp(lambda at: self.forward(v, at), (t,), (torch.ones_like(t),))[:2]
 
 
 class _ModuleField(TimeField):

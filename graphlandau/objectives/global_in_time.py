@@ -13,6 +13,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from graphlandau.base.derivatives import jacobian_product
 from graphlandau.base.validation import require_one_of
 from graphlandau.nn.conv import LandauDrift
 from graphlandau.nn.flow import FlowMap
@@ -103,7 +104,7 @@ def collocate(
         s, div = score.value_and_divergence(x, at)
     else:
         z = 2.0 * torch.randint(0, 2, x.shape, generator=generator, device=x.device).to(x.dtype) - 1.0
-        s, tangent = torch.func.jvp(lambda y: score(y, at), (x,), (z,))[:2]
+        s, tangent = jacobian_product(lambda y: score(y, at), x, z, score.network.reverse)
         div = (z * tangent).sum(-1)
     at_particles, felt = v, s
     if drift_is_target:

@@ -18,6 +18,7 @@ from torch_geometric.data import Data
 
 from graphlandau.base import distributed
 from graphlandau.base.chunks import over_chunks
+from graphlandau.base.derivatives import jacobian_product
 from graphlandau.base.errors import InvalidArgument
 from graphlandau.base.validation import require_one_of, require_positive
 from graphlandau.graphs.partition import Partition
@@ -89,7 +90,7 @@ def hutchinson(
         return 2.0 * torch.randint(0, 2, shape, generator=generator, device=device).to(state.v.dtype) - 1.0
 
     def loss(v: Tensor, z: Tensor, **graph: Tensor) -> Tensor:
-        s, tangent = torch.func.jvp(lambda x: _score(model, x, graph), (v,), (z,))[:2]
+        s, tangent = jacobian_product(lambda x: _score(model, x, graph), v, z, model.reverse)
         return s.square().sum(-1) + 2 * (z * tangent).sum(-1)
 
     return _mean_of_plasmas(_means(loss, model, state, distributed.drawn(draw, state.v.size(0))))

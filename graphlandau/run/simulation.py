@@ -298,6 +298,7 @@ class Simulation(Generic[ProblemT, FrameT]):
         if self.folder is not None and distributed.rank() == 0:
             self.folder.checkpoint.parent.mkdir(exist_ok=True)
             save_checkpoint(self.folder.checkpoint, self._taken_down())
+            self.method.checkpointed()
 
     def _taken_down(self) -> Checkpoint:
         self.tick()

@@ -18,6 +18,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from graphlandau.base.derivatives import elementary_attention
 from graphlandau.base.errors import InvalidArgument, NotInvertible
 from graphlandau.base.validation import require_velocities
 
@@ -66,7 +67,8 @@ def push_forward(
         def push(direction: Tensor) -> tuple[Tensor, Tensor]:
             return torch.func.jvp(mapping, (x,), (direction.expand_as(x),))[:2]
 
-        value, columns = torch.func.vmap(push)(directions)
+        with elementary_attention():
+            value, columns = torch.func.vmap(push)(directions)
         values.append(value[0].detach())
         return columns.permute(1, 2, 0)
 

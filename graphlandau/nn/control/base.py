@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from graphlandau.nn.field import Field, Trial, adapt, forward_mode, moved_first
+from graphlandau.nn.field import Field, Trial, adapt, moved_first
 
 __all__ = ["ControlModel", "as_control_model"]
 
@@ -53,7 +53,7 @@ class ControlModel(Field):
     ) -> tuple[Float[Tensor, "N d"], Float[Tensor, "N d d"]]:
         r"""Control and Jacobian in one pass, with :math:`s` = ``shear``."""
         along_v = torch.eye(v.size(1), dtype=v.dtype, device=v.device)
-        return forward_mode(self.forward, (x, v), (shear * along_v[:, : x.size(1)], along_v))
+        return self.derivatives(self.forward, (x, v), (shear * along_v[:, : x.size(1)], along_v))
 
 
 class _ModuleControl(ControlModel):

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import copy
 import math
 from typing import Protocol
 
 import torch
 from torch import Tensor, nn
 
+from graphlandau.base.copies import copied
+from graphlandau.base.derivatives import forward_mode
 from graphlandau.base.errors import InvalidArgument
 from graphlandau.base.validation import as_number
 
@@ -90,7 +91,7 @@ class NetworkFeatures(nn.Module):
         like = next((x for x in network.parameters() if x.is_floating_point()), torch.empty(0))
         with torch.no_grad(), torch.random.fork_rng():
             try:
-                value = copy.deepcopy(network)(torch.zeros(3, d).to(like))
+                value = copied(network)(torch.zeros(3, d).to(like))
             except Exception as error:  # a network that does not fit may fail in any way when it is tried
                 raise ValueError(f"'features' must map (N, {d}) to (N, m) (failed on (3, {d}): {error})") from error
         if not isinstance(value, Tensor) or value.dim() != 2 or value.size(0) != 3:
@@ -115,13 +116,8 @@ class NetworkFeatures(nn.Module):
         return value @ coefficients, torch.einsum("ma,bnm->nab", coefficients, gradient)
 
     def _value_and_gradient(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        directions = torch.eye(x.size(1), dtype=x.dtype, device=x.device)
-
-        def push(direction: Tensor) -> tuple[Tensor, Tensor]:
-            return torch.func.jvp(self.network, (x,), (direction.expand_as(x),))[:2]
-
-        values, gradient = torch.func.vmap(push)(directions)
-        return values[0], gradient
+        value, jacobian = forward_mode(self.network, (x,), (torch.eye(x.size(1), dtype=x.dtype, device=x.device),))
+        return value, jacobian.movedim(-1, 0)
 
 
 def normal(generator: torch.Generator, *shape: int) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Protocol, runtime_checkable
 
 import torch
@@ -12,9 +13,10 @@ from torch.utils.checkpoint import checkpoint
 
 from graphlandau.base import distributed
 from graphlandau.base.chunks import in_chunks
+from graphlandau.base.derivatives import elementary_attention, jacobian_product
 from graphlandau.base.validation import is_concrete
 from graphlandau.graphs.partition import Partition
-from graphlandau.nn.field import Field, Trial, adapt, forward_mode, moved_first
+from graphlandau.nn.field import Field, Trial, adapt, moved_first
 
 __all__ = ["ScoreModel", "Solvable", "as_score_model", "given"]
 
@@ -94,13 +96,13 @@ class ScoreModel(Field):
         """
         if not self.pointwise:
             return self.evaluate(v, batch, edge_index), self._diagonal_blocks(v, batch, edge_index)
-        return distributed.by_rows(in_chunks(self._forward_mode), v, *given(batch=batch).values())
+        return distributed.by_rows(in_chunks(self._of_each), v, *given(batch=batch).values())
 
-    def _forward_mode(self, v: Tensor, batch: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def _of_each(self, v: Tensor, batch: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Value and Jacobian of a pointwise score."""
         directions = torch.eye(v.size(-1), dtype=v.dtype, device=v.device)
         at = self.forward if batch is None else (lambda x: self.evaluate(x, batch))
-        return forward_mode(at, (v,), (directions,))
+        return self.derivatives(at, (v,), (directions,))
 
     def _diagonal_blocks(self, v: Tensor, batch: Tensor | None, edge_index: Tensor | None) -> Tensor:
         """Blocks of one particle each, by tangents that move one coordinate of one particle of every plasma."""
@@ -116,13 +118,19 @@ class ScoreModel(Field):
         within = torch.arange(v.size(0), device=v.device) - partition.spread(partition.first)[partition.order]
         number[partition.order] = within
 
+        function = partial(self.evaluate, batch=batch, edge_index=edge_index)
+        if self.reverse:
+            return _blocks_in_reverse_mode(function, v, number, n)
+
         def push(direction: Tensor) -> Tensor:
-            return torch.func.jvp(lambda x: self.evaluate(x, batch, edge_index), (v,), (direction,))[1]
+            return torch.func.jvp(function, (v,), (direction,))[1]
 
         def columns(tangent: Tensor, particle: Tensor, moved: Tensor) -> Tensor:
             coordinate = nn.functional.one_hot(moved % d, d).to(v.dtype)
             own = number == torch.div(moved, d, rounding_mode="floor")[:, None]
-            return torch.func.vmap(push)(own[:, :, None] * coordinate[:, None])[tangent, particle]
+            directions = own[:, :, None] * coordinate[:, None]
+            with elementary_attention():
+                return torch.func.vmap(push, randomness="same")(directions)[tangent, particle]
 
         blocks, places = [], []
         for moved in torch.arange(n * d, device=v.device).split(TANGENTS_AT_A_TIME):
@@ -172,6 +180,19 @@ class ScoreModel(Field):
         if isinstance(parts[0], Tensor):
             return torch.cat(parts)[back]
         return tuple(torch.cat(columns)[back] for columns in zip(*parts, strict=True))
+
+
+def _blocks_in_reverse_mode(function: Callable[[Tensor], Tensor], v: Tensor, number: Tensor, n: int) -> Tensor:
+    """Blocks of one particle each, by a gradient of one component of one particle of every plasma."""
+    blocks, places = [], []
+    for own in (number == moved for moved in range(n)):
+        rows = [
+            jacobian_product(function, v, own[:, None] * axis, reverse=True)[1][own]
+            for axis in torch.eye(v.size(1), dtype=v.dtype, device=v.device)
+        ]
+        places.append(own.nonzero()[:, 0])
+        blocks.append(torch.stack(rows, dim=1))
+    return torch.cat(blocks)[torch.argsort(torch.cat(places))]
 
 
 @runtime_checkable
