@@ -19,6 +19,7 @@ from pathlib import Path
 import torch
 
 import graphlandau
+from graphlandau.base.threads import SLOW, thread_speedup
 from graphlandau.nn.pairs import MESH_FROM, choose_backend, compile_available, keops_available
 
 __all__ = ["report"]
@@ -37,7 +38,7 @@ def report() -> str:
         "python": lambda: f"{platform.python_version()} on {platform.system()} {platform.machine()}",
         "torch": lambda: torch.__version__,
         "torch-geometric": lambda: metadata.version("torch-geometric"),
-        "threads": lambda: f"{torch.get_num_threads()} of {os.cpu_count()} cores",
+        "threads": _threads,
         "cuda": _cuda,
         "compiler": _compiler,
         "torch.compile": _compile,
@@ -57,6 +58,17 @@ def _answer(ask: Callable[[], str]) -> str:
             return " ".join(ask().split())
     except Exception as error:
         return " ".join(f"not found out ({type(error).__name__}: {error})".split())
+
+
+def _threads() -> str:
+    count = f"{torch.get_num_threads()} of {os.cpu_count()} cores"
+    if torch.get_num_threads() == 1:
+        return count
+    speedup = thread_speedup()
+    if speedup >= 1:
+        return f"{count}, {speedup:.2g} times as fast as one"
+    cure = ". Cure while others compute here: --threads 1" if speedup * SLOW < 1 else ""
+    return f"{count}, {1 / speedup:.2g} times as slow as one{cure}"
 
 
 def _cuda() -> str:

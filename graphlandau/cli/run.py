@@ -114,6 +114,7 @@ def _execute(simulation: Simulation, config: RunConfig, new_in: Path | None = No
     """Run; a new folder is claimed first, and taken back if the input is refused before the first step."""
     from graphlandau.base.distributed import RankError
     from graphlandau.base.errors import Diverged
+    from graphlandau.base.threads import thread_warning
     from graphlandau.run.folder import RunFolder
 
     if new_in is not None:
@@ -122,6 +123,8 @@ def _execute(simulation: Simulation, config: RunConfig, new_in: Path | None = No
     assert folder is not None
     resume = folder.command("run", "--resume")
     try:
+        if simulation.device.type == "cpu" and not several() and (slow := thread_warning()):
+            warnings.warn(slow, stacklevel=2)
         result = simulation.run()
     except Diverged as error:
         if folder.training.exists() and len(simulation.rows) <= 1:

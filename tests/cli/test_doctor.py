@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import shutil
 
 import pytest
@@ -42,6 +43,17 @@ def _lines() -> dict[str, str]:
 
 def test_one_line_per_part() -> None:
     assert tuple(_lines()) == PARTS
+
+
+@pytest.mark.parametrize(
+    ("speedup", "said"),
+    [(1.9, "1.9 times as fast as one"), (0.8, "1.2 times as slow as one"), (0.125, "8 times as slow as one. Cure")],
+)
+def test_threads_that_wait_for_each_other_are_named(monkeypatch: pytest.MonkeyPatch, speedup: float, said: str) -> None:
+    monkeypatch.setattr(doctor, "thread_speedup", lambda: speedup)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 4)
+    assert f"4 of {os.cpu_count()} cores, {said}" in _lines()["threads"]
+    assert ("--threads 1" in _lines()["threads"]) == (speedup < 0.5)
 
 
 def test_versions_and_backends_are_named() -> None:

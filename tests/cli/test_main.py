@@ -220,6 +220,13 @@ def test_resume_takes_the_recorded_threads(graphlandau, here):
     assert torch.get_num_threads() == 1
 
 
+def test_threads_that_slow_a_run_down_are_said(graphlandau, monkeypatch):
+    monkeypatch.setattr("graphlandau.base.threads._seconds", lambda count: {1: 0.1, 2: 0.9}[count])
+    slow = "warning: 2 threads are 9 times as slow as one here, where others compute too: --threads 1 is faster"
+    assert slow in graphlandau(f"{RUN} --threads 2 --out a")[2]
+    assert "threads are" not in graphlandau("run --resume a --t_end 0.22 --threads 1")[2]
+
+
 def test_late_refusal_of_a_method_is_a_failed_run(graphlandau, here, monkeypatch):
     def singular(self, state):
         if state.t > 0.1:
