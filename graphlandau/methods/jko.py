@@ -233,9 +233,9 @@ class JKO(LearnedTransport):
         def estimate(at: Tensor) -> tuple[Tensor, Tensor]:
             signs = torch.randint(0, 2, at.shape, generator=self.generator, device=at.device)
             probe = 2.0 * signs.to(at.dtype) - 1.0
-            u, product = jacobian_product(self.model, at, probe, self.model.reverse)
+            u, product = jacobian_product(self.model, at, probe, self.model.in_reverse)
             # E z z^T = I, independent between particles: the mean of (J z) z^T is each particle's own block.
-            left, right = (probe, product) if self.model.reverse else (product, probe)
+            left, right = (probe, product) if self.model.in_reverse else (product, probe)
             return u, left[:, :, None] * right[:, None, :]
 
         return estimate

@@ -54,7 +54,7 @@ class TimeField(Field):
     ) -> tuple[Float[Tensor, "*n d"], Float[Tensor, "*n d d"]]:
         """Value and Jacobian in the velocity."""
         directions = torch.eye(self.d, dtype=v.dtype, device=v.device)
-        if self.reverse:  # a velocity for each time, which has a derivative of its own
+        if self.in_reverse:  # a velocity for each time, which has a derivative of its own
             v = v.expand(*torch.broadcast_shapes(v.shape[:-1], t.shape), self.d)
         return self.derivatives(lambda x: self.forward(x, t), (v,), (directions,))
 
@@ -62,7 +62,7 @@ class TimeField(Field):
         self, v: Float[Tensor, "*n d"], t: Tensor
     ) -> tuple[Float[Tensor, "*n d"], Float[Tensor, "*n d"]]:
         r"""Value and time derivative :math:`\partial_t g`, the velocity fixed."""
-        if self.reverse:  # a time for each value, which has a derivative of its own
+        if self.in_reverse:  # a time for each value, which has a derivative of its own
             times = t.expand(torch.broadcast_shapes(v.shape[:-1], t.shape))[..., None]
             value, rate = reverse_mode(lambda at: self.forward(v, at[..., 0]), (times,), (times.new_ones(1, 1),))
             return value, rate[..., 0]

@@ -104,7 +104,7 @@ def collocate(
         s, div = score.value_and_divergence(x, at)
     else:
         z = 2.0 * torch.randint(0, 2, x.shape, generator=generator, device=x.device).to(x.dtype) - 1.0
-        s, tangent = jacobian_product(lambda y: score(y, at), x, z, score.network.reverse)
+        s, tangent = jacobian_product(lambda y: score(y, at), x, z, score.network.in_reverse)
         div = (z * tangent).sum(-1)
     at_particles, felt = v, s
     if drift_is_target:

@@ -90,7 +90,7 @@ def hutchinson(
         return 2.0 * torch.randint(0, 2, shape, generator=generator, device=device).to(state.v.dtype) - 1.0
 
     def loss(v: Tensor, z: Tensor, **graph: Tensor) -> Tensor:
-        s, tangent = jacobian_product(lambda x: _score(model, x, graph), v, z, model.reverse)
+        s, tangent = jacobian_product(lambda x: _score(model, x, graph), v, z, model.in_reverse)
         return s.square().sum(-1) + 2 * (z * tangent).sum(-1)
 
     return _mean_of_plasmas(_means(loss, model, state, distributed.drawn(draw, state.v.size(0))))

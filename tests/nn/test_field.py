@@ -12,7 +12,7 @@ from graphlandau.base.errors import InvalidArgument
 from graphlandau.base.state import particle_state
 from graphlandau.nn.control import as_control_model
 from graphlandau.nn.field import require_derivatives
-from graphlandau.nn.score import as_score_model
+from graphlandau.nn.score import ScoreModel, as_score_model
 
 
 class Components(nn.Module):
@@ -120,6 +120,34 @@ def test_the_objectives_of_a_stranger_can_be_trained(name, objective):
             parameter[0, 0] += step
         values.append(float(loss()))
     assert slope == pytest.approx((values[0] - values[1]) / (2 * h), rel=1e-4, abs=1e-7)
+
+
+def test_a_score_of_ones_own_with_layer_norm_is_trained_by_the_right_gradient():
+    """Also where no method has tried it before."""
+
+    class Normed(ScoreModel):
+        d = 3
+
+        def __init__(self):
+            super().__init__()
+            self.layers = nn.Sequential(nn.Linear(3, 8), nn.LayerNorm(8), nn.Tanh(), nn.Linear(8, 3))
+
+        def forward(self, v):
+            return self.layers(v)
+
+    model, v = Normed().double(), torch.randn(20, 3, dtype=torch.float64)
+
+    def loss():
+        return objectives.implicit(model, particle_state(v, t=0.0))
+
+    loss().backward()
+    weight, h, values = model.layers[0].weight, 1e-6, []
+    slope = float(weight.grad[2, 1])
+    for step in (h, -2 * h):
+        with torch.no_grad():
+            weight[2, 1] += step
+            values.append(float(loss()))
+    assert slope == pytest.approx((values[0] - values[1]) / (2 * h), rel=1e-5)
 
 
 def test_a_random_divergence_in_reverse_mode_has_the_same_mean():

@@ -119,7 +119,7 @@ class ScoreModel(Field):
         number[partition.order] = within
 
         function = partial(self.evaluate, batch=batch, edge_index=edge_index)
-        if self.reverse:
+        if self.in_reverse:
             return _blocks_in_reverse_mode(function, v, number, n)
 
         def push(direction: Tensor) -> Tensor:
