@@ -219,8 +219,6 @@ class PINN(LandauTransport):
 
     def record(self) -> dict[str, float]:
         """Number of particles where the flow, or the last step, is not invertible."""
-        if self.transport == "score":
-            return super().record()
         return {"not_invertible": self.not_invertible} if self.log_det != "none" else {}
 
     def state_dict(self) -> dict[str, Tensor]:
