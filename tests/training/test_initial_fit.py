@@ -63,8 +63,7 @@ def interrupt(monkeypatch):
     return after
 
 
-@pytest.mark.parametrize("name", RUNS)
-@pytest.mark.parametrize("steps", [20, 77, 149])
+@pytest.mark.parametrize(("name", "steps"), [("smooth", 20), ("smooth", 149), ("jko", 103), ("jumps", 77)])
 def test_an_interrupted_fit_goes_on_to_the_same_bits(tmp_path, monkeypatch, interrupt, caplog, name, steps):
     caplog.set_level(logging.INFO, "graphlandau")
     whole = RUNS[name](RunFolder.create(tmp_path / "whole", "")).run()
