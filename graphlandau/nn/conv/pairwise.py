@@ -111,7 +111,7 @@ class PairwiseLayer(MessagePassing):
         """Sum of the messages that each particle receives."""
         names = [name for name in quantities_of(self) if name != "weight"]
         if len(quantities) != len(names):
-            raise InvalidArgument("quantities", f"must be {', '.join(names)}", f"{len(quantities)} tensors")
+            raise InvalidArgument("quantities", f"must be {', '.join(names) or 'none'}", f"{len(quantities)} tensors")
         first = require_velocities(names[0], quantities[0])
         for name, x in zip(names[1:], quantities[1:], strict=True):
             if x.dim() != 2 or x.size(0) != first.size(0) or x.dtype != first.dtype:
