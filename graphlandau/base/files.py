@@ -53,7 +53,11 @@ def replace_durably(temporary: Path, path: Path) -> None:
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor], record: Mapping[str, Any]) -> None:
     """Write a safetensors file atomically, with ``record`` as JSON in its header."""
-    write_atomically(path, save(dict(tensors), metadata={"record": json.dumps(record)}))
+    # The format knows complex64, but not complex128: those are written as pairs of real numbers, and named.
+    pairs = [key for key, x in tensors.items() if x.dtype == torch.complex128]
+    real = {key: torch.view_as_real(x).contiguous() if key in pairs else x for key, x in tensors.items()}
+    header = {"record": json.dumps(record)} | ({"complex128": json.dumps(pairs)} if pairs else {})
+    write_atomically(path, save(real, metadata=header))
 
 
 def read_tensors(path: str | Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
@@ -64,9 +68,11 @@ def read_tensors(path: str | Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """
     try:
         with safe_open(path, framework="pt") as file:
-            record = json.loads((file.metadata() or {})["record"])
+            header = file.metadata() or {}
+            record, pairs = json.loads(header["record"]), json.loads(header.get("complex128", "[]"))
             # The file is mapped at any byte offset; a fresh allocation has the alignment of the first run,
             # on which the summation order of some BLAS kernels depends.
-            return record, {key: torch.clone(file.get_tensor(key)) for key in file.keys()}  # noqa: SIM118
+            tensors = {key: torch.clone(file.get_tensor(key)) for key in file.keys()}  # noqa: SIM118
+            return record, tensors | {key: torch.view_as_complex(tensors[key]) for key in pairs}
     except (OSError, SafetensorError, KeyError, json.JSONDecodeError) as error:
         raise ValueError(str(error)) from error

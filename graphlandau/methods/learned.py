@@ -15,6 +15,7 @@ from torch_geometric.data import Data
 from graphlandau import objectives
 from graphlandau.base import distributed
 from graphlandau.base.errors import InvalidArgument
+from graphlandau.base.precision import place
 from graphlandau.methods.method import Facts
 from graphlandau.methods.options import Collisions, Step
 from graphlandau.methods.transport import LandauTransport, model_field
@@ -95,10 +96,11 @@ class LearnedTransport(LandauTransport):
         return replace(super().facts(problem, particles), models={"score": type(self.model).__name__})
 
     def prepare(self, state: Data, problem: Problem) -> None:
-        """Put the model on the particles' device and dtype and build its optimiser."""
+        """Put the model where the particles are and build its optimiser; a stranger's module keeps its precision."""
         super().prepare(state, problem)
         self.t_start = problem.t_start
-        self.model = as_score_model(self.model, problem.d).to(state.v.device, state.v.dtype).eval()
+        self.model = as_score_model(self.model, problem.d).eval()
+        place(self.model, state.v.device, state.v.dtype)
         trainable = any(p.requires_grad for p in self.model.parameters())
         if trainable and not isinstance(self.model, Solvable):
             size = self.minibatch_of(state.v.size(0))

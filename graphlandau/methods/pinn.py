@@ -14,6 +14,7 @@ from torch_geometric.data import Data
 from graphlandau.base import distributed
 from graphlandau.base.copies import copied
 from graphlandau.base.errors import InvalidArgument, NotInvertible
+from graphlandau.base.precision import place
 from graphlandau.base.state import particle_state
 from graphlandau.base.validation import require_one_of
 from graphlandau.methods.method import Scored
@@ -142,7 +143,7 @@ class PINN(LandauTransport):
             self.pair.require_problem(problem, t_end, self.trained)
             log.info("flow and score are the networks of %s, with its initial and base", self.trained)
         for module in (self.pair.flow, self.pair.score):
-            module.to(state.v.device, state.v.dtype).eval()
+            place(module.eval(), state.v.device, state.v.dtype)
 
     def initialise(self, state: Data, problem: Problem) -> Data:
         """Prepare, and train unless a trained pair is given."""

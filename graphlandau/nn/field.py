@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from graphlandau.base.copies import copied
 from graphlandau.base.derivatives import forward_mode, jacobian_product, reverse_mode
 from graphlandau.base.errors import InvalidArgument
+from graphlandau.base.precision import Adapted
 
 __all__ = ["Field", "Trial", "adapt", "moved_first", "require_derivatives"]
 
@@ -141,6 +142,8 @@ def adapt(
     n = max(TRIED, getattr(field, "min_particles", 1))
     at, moved, shape = trial(lambda columns: torch.randn(n, columns, generator=generator).to(like))
     arguments = ", ".join(_shape_and_dtype(x) for x in at)
+    if isinstance(field, Adapted):
+        field.try_precisions(*at)
     with torch.no_grad(), torch.random.fork_rng():
         tried = copied(field).eval()
         try:
@@ -158,7 +161,8 @@ def adapt(
     if not torch.equal(value, again):
         raise InvalidArgument(name, "must be a function of its arguments", f"{who} with two answers: is it random?")
     # Rounding of a matrix product may depend on nothing but its own row; leave room for kernels where it does.
-    tolerance = 1e3 * torch.finfo(value.dtype).eps * (1 + value.abs().max())
+    eps = max(torch.finfo(x.dtype).eps for x in [value, *numbers])
+    tolerance = min(1e3 * eps, 1e-2) * (1 + value.abs().max())
     couples = not bool(((value - other)[..., 1:, :].abs() <= tolerance).all())
     if couples and not may_couple:
         raise InvalidArgument(name, "must act on each particle alone", f"{who} that changes others when one is moved")

@@ -11,6 +11,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from graphlandau.base.derivatives import elementary_attention, reverse_mode
+from graphlandau.base.precision import Adapted
 from graphlandau.nn.field import Field, Trial, adapt, moved_first
 
 __all__ = ["TimeField", "as_time_field"]
@@ -70,17 +71,17 @@ class TimeField(Field):
             return torch.func.jvp(lambda at: self.forward(v, at), (t,), (torch.ones_like(t),))[:2]
 
 
-class _ModuleField(TimeField):
+class _ModuleField(Adapted, TimeField):
     """Any network from velocities :math:`(N, d)` and times :math:`(N,)`, under the convention of ``TimeField``."""
 
     def __init__(self, module: nn.Module, d: int) -> None:
-        super().__init__()
-        self.module, self.d = module, d
+        super().__init__(module)
+        self.d = d
 
     def forward(self, v: Tensor, t: Tensor) -> Tensor:
         batch = torch.broadcast_shapes(v.shape[:-1], t.shape)
         rows = v.expand(*batch, self.d)
-        value = self.module(rows.reshape(-1, self.d), t.expand(batch).reshape(-1))
+        value = self.call(rows.reshape(-1, self.d), t.expand(batch).reshape(-1))
         if not isinstance(value, Tensor) or value.shape != (math.prod(batch), self.d):
             got = tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
             raise ValueError(f"it returned {got} for velocities {(math.prod(batch), self.d)}")
@@ -91,7 +92,7 @@ def as_time_field(module: nn.Module, d: int, name: str = "score") -> TimeField:
     """Give any ``nn.Module`` that maps velocities and times to vectors the convention of :class:`TimeField`.
 
     A module that is no :class:`TimeField` is called with velocities :math:`(N, d)` and times :math:`(N,)`. A copy is
-    tried on a few of them.
+    tried on a few of them. The module keeps its precision.
 
     Raises:
         InvalidArgument: If ``module`` is no ``nn.Module``, cannot be called so, does not return :math:`(N, d)`, is

@@ -7,6 +7,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from graphlandau.base.errors import InvalidArgument
+from graphlandau.base.precision import Adapted
 from graphlandau.base.validation import require_integer, require_number, require_positive
 from graphlandau.base.vectors import less
 from graphlandau.nn.time_field import TimeField, as_time_field
@@ -49,8 +50,9 @@ class TimeInterval(TimeField):
 
     @property
     def like(self) -> Tensor:
-        """An empty tensor of the dtype and on the device of the network."""
-        return next(self.parameters(), self.mean).new_empty(0)
+        """An empty tensor of the dtype and on the device of the network; a stranger's has its own dtype inside."""
+        own = () if isinstance(self.network, Adapted) else self.network.parameters()
+        return next((x for x in own if x.is_floating_point()), self.mean).new_empty(0)
 
     def condition(self, mean: Float[Tensor, " d"], temperature: float) -> None:
         """Take the mean velocity and the temperature of the plasma."""

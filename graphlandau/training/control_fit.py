@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch_geometric.data import Data
 
 from graphlandau.base.errors import InvalidArgument
+from graphlandau.base.precision import place
 from graphlandau.nn.control import LinearControl, as_control_model
 from graphlandau.nn.field import TRIED, require_derivatives
 from graphlandau.objectives import ControlObjective
@@ -49,8 +50,11 @@ class ControlFit:
         self.generator = generator
         model = as_control_model(self.control, state["pos"].size(1), state.v.size(1))
         # Closed forms keep their weights in float64, in which they are solved for.
-        dtype = None if isinstance(model, LinearControl) else state.v.dtype
-        self.model = model.to(state.v.device, dtype).eval()
+        if isinstance(model, LinearControl):
+            model.to(state.v.device)
+        else:
+            place(model, state.v.device, state.v.dtype)
+        self.model = model.eval()
         self.start = {key: x.clone() for key, x in self.model.state_dict().items()}
         with torch.enable_grad():
             trainable = self.model(state["pos"][:2], state.v[:2]).requires_grad

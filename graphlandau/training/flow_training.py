@@ -153,7 +153,7 @@ class Training:
             raise InvalidArgument(
                 "score", "and 'flow' must have something to train", "no parameter that requires a gradient"
             )
-        self.like = self.parameters[0].new_empty(0)
+        self.like = flow.like
         self.generator = torch.Generator(device=self.like.device).manual_seed(as_number(seed))
         self.optimiser = torch.optim.Adam(self.parameters, lr=recipe.learning_rate)
         self.iteration, self.seconds = 0, 0.0

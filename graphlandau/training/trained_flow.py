@@ -162,10 +162,10 @@ def load_weights(path: str | Path, name: str, module: nn.Module, tensors: Mappin
     """
     start = f"{name}."
     weights = {key.removeprefix(start): x for key, x in tensors.items() if key.startswith(start)}
-    if weights:
-        like = next((x for k, x in weights.items() if k.startswith("network.") and x.is_floating_point()), None)
-        if like is not None:
-            module.to(like.dtype)
+    # In the precision in which each was trained.
+    for key, x in (*module.named_parameters(), *module.named_buffers()):
+        if key in weights and weights[key].is_complex() == x.is_complex():
+            x.data = x.data.to(weights[key].dtype)
     try:
         module.load_state_dict(weights)
     except RuntimeError as error:

@@ -73,3 +73,14 @@ def test_tensors_without_a_record_are_refused(tmp_path):
     save_file({"v": torch.zeros(2)}, tmp_path / "a")
     with pytest.raises(ValueError, match="record"):
         read_tensors(tmp_path / "a")
+
+
+@pytest.mark.parametrize("dtype", [torch.complex64, torch.complex128, torch.float64, torch.bfloat16, torch.int8])
+def test_tensors_of_any_type_come_back(tmp_path, dtype):
+    path, x = tmp_path / "x.safetensors", torch.randn(3, 2, dtype=torch.complex128)
+    x = x if dtype.is_complex else x.real.contiguous()
+    write_tensors(path, {"x": x.to(dtype), "y": torch.ones(2)}, {"step": 3})
+    record, tensors = read_tensors(path)
+    assert record == {"step": 3}
+    assert tensors["x"].dtype == dtype
+    assert torch.equal(tensors["x"], x.to(dtype))

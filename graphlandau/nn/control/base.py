@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from graphlandau.base.precision import Adapted
 from graphlandau.nn.field import Field, Trial, adapt, moved_first
 
 __all__ = ["ControlModel", "as_control_model"]
@@ -56,21 +57,21 @@ class ControlModel(Field):
         return self.derivatives(self.forward, (x, v), (shear * along_v[:, : x.size(1)], along_v))
 
 
-class _ModuleControl(ControlModel):
+class _ModuleControl(Adapted, ControlModel):
     """Any network from positions and velocities to controls, under the convention of :class:`ControlModel`."""
 
     def __init__(self, module: nn.Module, d_x: int, d: int) -> None:
-        super().__init__()
-        self.module, self.d_x, self.d = module, d_x, d
+        super().__init__(module)
+        self.d_x, self.d = d_x, d
 
     def forward(self, x: Tensor, v: Tensor) -> Tensor:
-        return self.module(x, v)
+        return self.call(x, v)
 
 
 def as_control_model(module: nn.Module, d_x: int, d: int) -> ControlModel:
     """Give any ``nn.Module`` that maps positions and velocities to controls the convention of :class:`ControlModel`.
 
-    The module is tried on a few particles (a copy of it, so that nothing in it changes).
+    The module is tried on a few particles (a copy of it, so that nothing in it changes). It keeps its precision.
 
     Raises:
         InvalidArgument: If ``module`` is no ``nn.Module``, cannot be called on ``(N, d_x), (N, d)``, does not return

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from graphlandau.base.copies import copied
 from graphlandau.base.derivatives import forward_mode
 from graphlandau.base.errors import InvalidArgument
+from graphlandau.base.precision import Adapted
 from graphlandau.base.validation import as_number
 
 __all__ = ["Features", "FourierFeatures", "NetworkFeatures"]
@@ -79,7 +80,7 @@ class FourierFeatures(nn.Module):
         return torch.addmm(self.phase[:count].to(x), x, self.frequency[:count].to(x).T)
 
 
-class NetworkFeatures(nn.Module):
+class NetworkFeatures(Adapted):
     """The outputs of a network ``(N, d) -> (N, m)``, such as its last hidden layer, with gradients by forward mode.
 
     Raises:
@@ -87,22 +88,22 @@ class NetworkFeatures(nn.Module):
     """
 
     def __init__(self, d: int, network: nn.Module) -> None:
-        super().__init__()
-        like = next((x for x in network.parameters() if x.is_floating_point()), torch.empty(0))
+        super().__init__(network)
+        self.try_precisions(torch.zeros(3, d))
         with torch.no_grad(), torch.random.fork_rng():
             try:
-                value = copied(network)(torch.zeros(3, d).to(like))
+                value = copied(self).call(torch.zeros(3, d))
             except Exception as error:  # a network that does not fit may fail in any way when it is tried
                 raise ValueError(f"'features' must map (N, {d}) to (N, m) (failed on (3, {d}): {error})") from error
         if not isinstance(value, Tensor) or value.dim() != 2 or value.size(0) != 3:
             got = tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
             raise InvalidArgument("features", f"must map (N, {d}) to (N, m)", f"{got} for (3, {d})")
-        self.network, self.max_count = network, value.size(1)
+        self.max_count = value.size(1)
         self.fixed = self.max_count
 
     def forward(self, x: Tensor) -> Tensor:
         """Features ``(N, m)``."""
-        return self.network(x)
+        return self.call(x)
 
     def value_and_mean_gradient(self, x: Tensor, w: Tensor | None, count: int) -> tuple[Tensor, Tensor]:
         r"""Features ``(*, N, m)``, :math:`\sum_i w_i \nabla\Phi(x_i)` ``(*, m, d)``; ``count`` is ``max_count``."""
@@ -116,7 +117,7 @@ class NetworkFeatures(nn.Module):
         return value @ coefficients, torch.einsum("ma,bnm->nab", coefficients, gradient)
 
     def _value_and_gradient(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        value, jacobian = forward_mode(self.network, (x,), (torch.eye(x.size(1), dtype=x.dtype, device=x.device),))
+        value, jacobian = forward_mode(self.call, (x,), (torch.eye(x.size(1), dtype=x.dtype, device=x.device),))
         return value, jacobian.movedim(-1, 0)
 
 

@@ -14,6 +14,7 @@ from torch.utils.checkpoint import checkpoint
 from graphlandau.base import distributed
 from graphlandau.base.chunks import in_chunks
 from graphlandau.base.derivatives import elementary_attention, jacobian_product
+from graphlandau.base.precision import Adapted
 from graphlandau.base.validation import is_concrete
 from graphlandau.graphs.partition import Partition
 from graphlandau.nn.field import Field, Trial, adapt, moved_first
@@ -204,16 +205,16 @@ class Solvable(Protocol):
         ...
 
 
-class _ModuleScore(ScoreModel):
+class _ModuleScore(Adapted, ScoreModel):
     """Any network from velocities to scores, under the convention of :class:`ScoreModel`."""
 
     def __init__(self, module: nn.Module, d: int) -> None:
-        super().__init__()
+        super().__init__(module)
         # Until it has been tried.
-        self.module, self.d, self.pointwise = module, d, False
+        self.d, self.pointwise = d, False
 
     def forward(self, v: Tensor) -> Tensor:
-        return distributed.by_rows(in_chunks(self.module), v) if self.pointwise else self.module(v)
+        return distributed.by_rows(in_chunks(self.call), v) if self.pointwise else self.call(v)
 
 
 def as_score_model(module: nn.Module, d: int) -> ScoreModel:
@@ -221,10 +222,11 @@ def as_score_model(module: nn.Module, d: int) -> ScoreModel:
 
     The module is tried on a few particles (a copy of it, so that nothing in it changes). If moving one particle
     changes the score of another, as in a graph network or with batch normalisation, it is marked as not pointwise.
+    The module keeps its precision, or those of its layers: velocities are brought to it, scores back to theirs.
 
     Raises:
-        InvalidArgument: If ``module`` is no ``nn.Module``, cannot be called on ``(N, d)``, does not return finite
-            ``(N, d)`` of its own dtype, is random, or is a :class:`ScoreModel` of another ``d``.
+        InvalidArgument: If ``module`` is no ``nn.Module``, cannot be called on ``(N, d)``, does not return finite real
+            ``(N, d)``, is random, or is a :class:`ScoreModel` of another ``d``.
 
     Example:
         >>> as_score_model(torch.nn.Linear(2, 2), d=2).jacobian(torch.zeros(5, 2)).shape
