@@ -8,8 +8,8 @@ from torch_geometric.data import Data
 from torch_geometric.transforms import BaseTransform
 from torch_geometric.utils import to_undirected
 
-from graphlandau.base.validation import require_integer, require_one_of, require_velocities
-from graphlandau.graphs.neighbours import BACKENDS, knn_edges
+from graphlandau.base.validation import require_integer, require_one_of
+from graphlandau.graphs.neighbours import BACKENDS, knn_edges, measured
 
 __all__ = ["KNNGraph"]
 
@@ -54,7 +54,7 @@ class KNNGraph(BaseTransform):
 
     def forward(self, data: Data) -> Data:
         """Return the state with ``edge_index``."""
-        x = require_velocities(self.on, data.get(self.on), min_particles=1)
+        x = measured(data, self.on)
         edges = knn_edges(x, self.k, box=self.box, batch=data.get("batch"), backend=self.backend)
         # Sorted by sender; of a graph that is its own transpose, so is the transpose by receiver.
         data.edge_index = to_undirected(edges, num_nodes=x.size(0)).flip(0) if self.undirected else edges

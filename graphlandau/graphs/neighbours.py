@@ -10,7 +10,8 @@ from typing import Any, NamedTuple
 import torch
 from jaxtyping import Float, Int
 from scipy.spatial import KDTree
-from torch import Tensor
+from torch import Tensor, nn
+from torch_geometric.data import Data
 
 from graphlandau.base.errors import InvalidArgument
 from graphlandau.base.validation import (
@@ -22,7 +23,7 @@ from graphlandau.base.validation import (
 )
 from graphlandau.graphs.partition import Partition
 
-__all__ = ["knn_edges", "radius_edges"]
+__all__ = ["knn_edges", "measured", "radius_edges"]
 
 BACKENDS = ("auto", "kdtree", "torch_cluster")
 # About 80 bytes an edge while they are sorted.
@@ -59,6 +60,8 @@ def knn_edges(
 
     Shapes:
         - **output**: :math:`(2, E)`, row 0 sends, row 1 receives; sorted by receiver, then sender; no self-loops
+
+    Memory is :math:`O(N k)`, also where particles coincide.
 
     Raises:
         ValueError: If an argument is out of range, tensors are non-finite or do not fit, or ``x`` is batched by
@@ -129,6 +132,18 @@ def radius_edges(
         return torch.cat([sender, receiver]), torch.cat([receiver, sender])
 
     return _edges(x, box, batch, backend, within)
+
+
+def measured(data: Data, on: str) -> Float[Tensor, "N d"]:
+    """What distances are measured on, velocities or positions of a state.
+
+    Raises:
+        InvalidArgument: If the state lacks them, with the other if it has that; or they are no finite :math:`(N, d)`.
+    """
+    other = "pos" if on == "v" else "v"
+    if data.get(on) is None and data.get(other) is not None:
+        raise InvalidArgument("on", f"must be {other!r} for a state with {other!r} and without {on!r}", repr(on))
+    return require_velocities(on, data.get(on), min_particles=1)
 
 
 class _Particles(NamedTuple):
@@ -240,6 +255,7 @@ def _cluster_installed() -> bool:
 def _nearest(particles: _Particles, k: int, search: str) -> tuple[Tensor, Tensor]:
     """The k nearest others of each particle: more candidates are sought until none left out can be as near."""
     n = particles.x.size(0)
+    candidates = _foremost(particles, k)
     receivers = torch.arange(n, device=particles.x.device)
     found = []
     # The particle itself, its k nearest and one farther.
@@ -247,7 +263,7 @@ def _nearest(particles: _Particles, k: int, search: str) -> tuple[Tensor, Tensor
     while receivers.numel():
         too_many = particles.x.is_cuda and count > MAX_NEAREST_ON_CUDA
         find = _cluster_nearest if search == "torch_cluster" and not too_many else _tree_nearest
-        sender, receiver = find(particles, receivers, count)
+        sender, receiver = find(particles, candidates, receivers, count)
         complete = torch.bincount(receiver, minlength=n) < count
         others = sender != receiver
         sender, receiver = sender[others], receiver[others]
@@ -271,26 +287,44 @@ def _nearest(particles: _Particles, k: int, search: str) -> tuple[Tensor, Tensor
     return sender, receiver
 
 
-def _tree(particles: _Particles, apart: float) -> tuple[KDTree, Any]:
-    """A tree over all blocks, which lie ``apart`` from each other along one more axis, and its points."""
+def _foremost(particles: _Particles, k: int) -> Tensor:
+    """Particles that can be among the ``k`` nearest others of any: of those in one place, the first ``k + 1``.
+
+    So a place costs what ``k + 1`` particles cost, however many are there.
+    """
+    n = particles.x.size(0)
+    order = torch.arange(n, device=particles.x.device)
+    for key in (*particles.x.T.contiguous(), particles.block):
+        order = order[torch.argsort(key[order], stable=True)]
+    x, block = particles.x[order], particles.block[order]
+    elsewhere = (x[1:] != x[:-1]).any(1) | (block[1:] != block[:-1])
+    number = torch.arange(n, device=order.device)
+    first = torch.cummax(torch.where(nn.functional.pad(elsewhere, (1, 0), value=True), number, 0), 0).values
+    return order[number - first <= k].sort().values
+
+
+def _tree(particles: _Particles, apart: float, among: Tensor | None = None) -> tuple[KDTree, Any]:
+    """A tree over all blocks, which lie ``apart`` from each other along one more axis, and the points of all.
+
+    With ``among`` it is the tree of these particles alone.
+    """
     x = particles.x
     box = None if particles.box is None else particles.box.tolist()
     if particles.size.numel() > 1:
         x = torch.cat([x, apart * particles.block[:, None]], dim=1)
         box = None if box is None else [*box, 0.0]
     points = x.cpu().numpy()
-    return KDTree(points, boxsize=box), points
+    return KDTree(points if among is None else points[among.cpu().numpy()], boxsize=box), points
 
 
-def _tree_nearest(particles: _Particles, receivers: Tensor, count: int) -> tuple[Tensor, Tensor]:
+def _tree_nearest(particles: _Particles, candidates: Tensor, receivers: Tensor, count: int) -> tuple[Tensor, Tensor]:
     x = particles.x
     diameter = float((x.amax(0) - x.amin(0)).norm())
-    tree, points = _tree(particles, 2 * diameter if diameter > 0 else 1.0)
+    tree, points = _tree(particles, 2 * diameter if diameter > 0 else 1.0, candidates)
     _, index = tree.query(points[receivers.cpu().numpy()], k=count, workers=torch.get_num_threads())
-    sender = torch.from_numpy(index).to(x.device).flatten()
-    receiver = receivers.repeat_interleave(count)
-    there = sender < x.size(0)
-    sender, receiver = sender[there], receiver[there]
+    found = torch.from_numpy(index).to(x.device).flatten()
+    there = found < candidates.numel()
+    sender, receiver = candidates[found[there]], receivers.repeat_interleave(count)[there]
     inside = particles.block[sender] == particles.block[receiver]
     return sender[inside], receiver[inside]
 
@@ -302,14 +336,15 @@ def _tree_within(particles: _Particles, r: float) -> tuple[Tensor, Tensor]:
     return pairs[:, 0], pairs[:, 1]
 
 
-def _cluster_nearest(particles: _Particles, receivers: Tensor, count: int) -> tuple[Tensor, Tensor]:
+def _cluster_nearest(particles: _Particles, candidates: Tensor, receivers: Tensor, count: int) -> tuple[Tensor, Tensor]:
     from torch_cluster import knn  # pyright: ignore[reportMissingImports]
 
     block = particles.block
     # Its CUDA kernel sees nothing beyond 1e5: a power of two brings all particles within 1 and rounds none.
     x = particles.x * 2.0 ** -math.frexp(float(particles.x.abs().max()))[1]
-    to, sender = knn(x, x[receivers], count, block, block[receivers], batch_size=particles.size.numel())
-    return sender, receivers[to]
+    blocks = particles.size.numel()
+    to, found = knn(x[candidates], x[receivers], count, block[candidates], block[receivers], batch_size=blocks)
+    return candidates[found], receivers[to]
 
 
 def _cluster_within(particles: _Particles, r: float) -> tuple[Tensor, Tensor]:

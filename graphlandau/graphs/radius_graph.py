@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from torch_geometric.data import Data
 from torch_geometric.transforms import BaseTransform
 
-from graphlandau.base.validation import require_one_of, require_positive, require_velocities
-from graphlandau.graphs.neighbours import BACKENDS, radius_edges
+from graphlandau.base.validation import require_one_of, require_positive
+from graphlandau.graphs.neighbours import BACKENDS, measured, radius_edges
 
 __all__ = ["RadiusGraph"]
 
@@ -47,9 +47,9 @@ class RadiusGraph(BaseTransform):
 
     def forward(self, data: Data) -> Data:
         """Return the state with ``edge_index``."""
-        x = require_velocities(self.on, data.get(self.on), min_particles=1)
+        x = measured(data, self.on)
         data.edge_index = radius_edges(x, self.r, box=self.box, batch=data.get("batch"), backend=self.backend)
         return data
 
     def __repr__(self) -> str:
-        return f"RadiusGraph(r={self.r}, on={self.on!r}, box={self.box}, backend={self.backend!r})"
+        return f"RadiusGraph(r={self.r:g}, on={self.on!r}, box={self.box}, backend={self.backend!r})"

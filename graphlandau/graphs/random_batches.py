@@ -43,12 +43,15 @@ class RandomBatches(BaseTransform):
 
     def forward(self, data: Data) -> Data:
         """Return the state with a fresh ``batch``."""
-        n = data.v.size(0)
+        like = data.get("v", data.get("pos"))
+        if not isinstance(like, torch.Tensor):
+            raise InvalidArgument("data", "must have velocities 'v' or positions 'pos'", f"keys {list(data.keys())}")
+        n = like.size(0)
         if self.size > n:
             raise InvalidArgument("size", f"must be at most the number of particles, {n}", self.size)
-        shuffle = torch.randperm(n, generator=self.generator, device=data.v.device)
+        shuffle = torch.randperm(n, generator=self.generator, device=like.device)
         data.batch = torch.empty_like(shuffle)
-        data.batch[shuffle] = torch.arange(n, device=data.v.device) % (n // self.size)
+        data.batch[shuffle] = torch.arange(n, device=like.device) % (n // self.size)
         return data
 
     def __repr__(self) -> str:

@@ -1,4 +1,4 @@
-r"""Objectives that a score model is fitted by: functions of a model and a state of particles.
+r"""Objectives that a score model is fitted by: functions of a model and a state of particles, or of velocities alone.
 
 All are weighted particle means (uniform unless the state has ``weight``), differentiable in the model's
 parameters, and dimensionless. Of a PyG ``Batch`` of states they are the mean over the plasmas of what each has alone:
@@ -28,7 +28,7 @@ from graphlandau.nn.score.base import given
 __all__ = ["collision_weighted", "denoising", "explicit", "hutchinson", "implicit"]
 
 
-def explicit(model: ScoreModel, state: Data, target: Float[Tensor, "N d"]) -> Float[Tensor, ""]:
+def explicit(model: ScoreModel, state: Data | Tensor, target: Float[Tensor, "N d"]) -> Float[Tensor, ""]:
     r"""Relative squared distance from a known score, :math:`\langle |s - s^*|^2 \rangle / \langle |s^*|^2 \rangle`.
 
     Raises:
@@ -36,6 +36,7 @@ def explicit(model: ScoreModel, state: Data, target: Float[Tensor, "N d"]) -> Fl
 
     Reference: Huang and Wang, arXiv:2409.12296, Eq. (24).
     """
+    state = _state(state)
     if target.shape != state.v.shape:
         raise InvalidArgument("target", f"must have shape {tuple(state.v.shape)}", tuple(target.shape))
 
@@ -48,7 +49,7 @@ def explicit(model: ScoreModel, state: Data, target: Float[Tensor, "N d"]) -> Fl
     return _mean_of_plasmas(_means(square, model, state, target) / _means(size, model, state, target))
 
 
-def implicit(model: ScoreModel, state: Data) -> Float[Tensor, ""]:
+def implicit(model: ScoreModel, state: Data | Tensor) -> Float[Tensor, ""]:
     r"""Implicit (Hyvärinen) score matching, :math:`\langle |s|^2 + 2 \nabla \cdot s \rangle`, exact divergence.
 
     Raises:
@@ -56,6 +57,8 @@ def implicit(model: ScoreModel, state: Data) -> Float[Tensor, ""]:
 
     Reference: Ilin, Hu and Wang 2025, Eq. (3.4).
     """
+
+    state = _state(state)
 
     def loss(v: Tensor, **graph: Tensor) -> Tensor:
         s, divergence = model.value_and_divergence(v, **graph)
@@ -65,7 +68,7 @@ def implicit(model: ScoreModel, state: Data) -> Float[Tensor, ""]:
 
 
 def hutchinson(
-    model: ScoreModel, state: Data, probes: str = "rademacher", *, generator: torch.Generator | None = None
+    model: ScoreModel, state: Data | Tensor, probes: str = "rademacher", *, generator: torch.Generator | None = None
 ) -> Float[Tensor, ""]:
     r"""Implicit score matching with a random divergence, :math:`\langle |s|^2 + 2 z \cdot (\nabla s) z \rangle`.
 
@@ -74,7 +77,7 @@ def hutchinson(
 
     Args:
         model: Score model.
-        state: Particles.
+        state: Particles, or their velocities.
         probes: ``"rademacher"`` (least variance) or ``"gaussian"``.
         generator: Source of the probes, on the device of the particles.
 
@@ -82,6 +85,7 @@ def hutchinson(
         ValueError: If ``probes`` is unknown.
     """
     require_one_of("probes", probes, ("rademacher", "gaussian"))
+    state = _state(state)
 
     def draw(n: int) -> Tensor:
         shape, device = (n, state.v.size(1)), state.v.device
@@ -97,7 +101,7 @@ def hutchinson(
 
 
 def denoising(
-    model: ScoreModel, state: Data, alpha: float, *, generator: torch.Generator | None = None
+    model: ScoreModel, state: Data | Tensor, alpha: float, *, generator: torch.Generator | None = None
 ) -> Float[Tensor, ""]:
     r"""Denoising form, :math:`\langle |s|^2 + (s(v + \alpha Z) - s(v - \alpha Z)) \cdot Z / \alpha \rangle`.
 
@@ -107,7 +111,7 @@ def denoising(
 
     Args:
         model: Score model.
-        state: Particles.
+        state: Particles, or their velocities.
         alpha: Standard deviation of the noise.
         generator: Source of the noise, on the device of the particles.
 
@@ -117,6 +121,7 @@ def denoising(
     Reference: Ilin, Hu and Wang 2025, Eq. (3.5).
     """
     alpha = require_positive("alpha", alpha)
+    state = _state(state)
 
     def draw(n: int) -> Tensor:
         return torch.randn(n, state.v.size(1), generator=generator, dtype=state.v.dtype, device=state.v.device)
@@ -131,7 +136,7 @@ def denoising(
 
 
 def collision_weighted(
-    model: ScoreModel, state: Data, diffusion: Float[Tensor, "N d d"], divergence: Float[Tensor, "N d"]
+    model: ScoreModel, state: Data | Tensor, diffusion: Float[Tensor, "N d d"], divergence: Float[Tensor, "N d"]
 ) -> Float[Tensor, ""]:
     r"""Implicit matching in the metric of the collisions, :math:`\langle s^\top D s + 2 \nabla \cdot (D s) \rangle`.
 
@@ -140,7 +145,7 @@ def collision_weighted(
 
     Args:
         model: Score model.
-        state: Particles.
+        state: Particles, or their velocities.
         diffusion: :math:`D_i = \sum_j w_j A(v_i - v_j)` at the particles, symmetric.
         divergence: Its divergence :math:`\sum_b \partial_b D_{ab}`; both from
             :meth:`~graphlandau.nn.LandauDrift.diffusion`.
@@ -150,6 +155,7 @@ def collision_weighted(
 
     Reference: Ilin, Hu and Wang 2025, Eqs. (3.2)-(3.3).
     """
+    state = _state(state)
     v = state.v
     for name, x, shape in (("diffusion", diffusion, (*v.shape, v.size(1))), ("divergence", divergence, v.shape)):
         if x.shape != torch.Size(shape):
@@ -167,6 +173,20 @@ def collision_weighted(
 def _score(model: ScoreModel, v: Tensor, graph: dict[str, Tensor]) -> Tensor:
     """Score at ``v``, in a batch of plasmas if that is what ``graph`` says."""
     return model.evaluate(v, **graph) if graph else model(v)
+
+
+def _state(state: Data | Tensor) -> Data:
+    """The particles; velocities alone are as many particles of equal weight.
+
+    Raises:
+        InvalidArgument: If it is neither a state nor a tensor of shape ``(N, d)``.
+    """
+    if isinstance(state, Data) and isinstance(state.get("v"), Tensor):
+        return state
+    if isinstance(state, Tensor) and state.dim() == 2:
+        return Data(v=state)
+    got = f"shape {tuple(state.shape)}" if isinstance(state, Tensor) else repr(state)
+    raise InvalidArgument("state", "must be a state with velocities 'v', or velocities (N, d)", got)
 
 
 def _means(

@@ -5,9 +5,11 @@ from __future__ import annotations
 import pytest
 import torch
 from invariants import assert_conserves, assert_dissipates, direct_sum, particles
+from torch_geometric.data import Data
 
+from graphlandau.base.errors import InvalidArgument
 from graphlandau.base.state import particle_state
-from graphlandau.graphs import KNNGraph, knn_edges
+from graphlandau.graphs import KNNGraph, RadiusGraph, knn_edges
 from graphlandau.nn import LandauDrift
 
 
@@ -79,9 +81,17 @@ def test_refuses_states():
     state = particle_state(particles(5, 2)[0])
     with pytest.raises(ValueError, match=r"'k' must be below the number of particles, 5 \(got 5\)"):
         KNNGraph(5)(state)
-    with pytest.raises(ValueError, match="'pos' must be a tensor"):
+    with pytest.raises(ValueError, match="'on' must be 'v' for a state with 'v' and without 'pos'"):
         KNNGraph(2, on="pos")(state)
 
 
 def test_repr_shows_the_arguments():
     assert repr(KNNGraph(8, "pos", 2.0, True)) == "KNNGraph(k=8, on='pos', box=2.0, undirected=True, backend='auto')"
+
+
+@pytest.mark.parametrize("graph", [KNNGraph(2), RadiusGraph(1.0)])
+def test_a_state_with_positions_alone_is_told_what_to_ask_for(graph):
+    with pytest.raises(InvalidArgument, match=r"'on' must be 'pos' for a state with 'pos' and without 'v' \(got 'v'\)"):
+        graph(Data(pos=torch.randn(5, 2)))
+    with pytest.raises(InvalidArgument, match="'v' must be a tensor"):
+        graph(Data())

@@ -250,3 +250,38 @@ def test_refuses_too_many_edges(monkeypatch, backend):
     monkeypatch.setattr(neighbours, "MAX_EDGES", 89)
     with pytest.raises(ValueError, match=r"'r' must leave at most 89 edges \(got 90\)"):
         radius_edges(points(10, 2, kind="point"), 1.0, backend=backend)
+
+
+@pytest.mark.parametrize("box", [None, 3.0])
+@pytest.mark.parametrize("backend", ["kdtree", "torch_cluster"])
+def test_coincident_particles_cost_no_more_than_others(monkeypatch, box, backend):
+    """In one place, in two, and in places that all have fewer than k: never a search for all N."""
+    if backend == "torch_cluster":
+        pytest.importorskip("torch_cluster")
+        box = None
+    asked = []
+    for name in ("_tree_nearest", "_cluster_nearest"):
+        search = getattr(neighbours, name)
+
+        def count(particles, candidates, receivers, number, search=search):
+            asked.append(receivers.numel() * number)
+            return search(particles, candidates, receivers, number)
+
+        monkeypatch.setattr(neighbours, name, count)
+    n, k = 600, 7
+    two = points(2, 2).repeat(n // 2, 1)
+    for x in (points(n, 3, kind="point"), two, points(n // 4, 2).repeat(4, 1)):
+        asked.clear()
+        edges = knn_edges(x, k, box=box, backend=backend)
+        assert sum(asked) <= 3 * n * (k + 2)
+        assert torch.equal(edges, nearest(x, k, box=None if box is None else [box] * x.size(1)))
+
+
+def test_many_coincident_particles_in_blocks():
+    """30,000 in one place, a quarter of them in each block: a second, where all pairs would take 7 GB a block."""
+    x, batch = torch.ones(30_000, 3), torch.arange(30_000) % 4
+    edges = knn_edges(x, 3, batch=batch)
+    for b in range(4):
+        own = edges[:, batch[edges[1]] == b]
+        assert set(own[0].tolist()) == {b, b + 4, b + 8, b + 12}
+    assert edges.size(1) == 90_000

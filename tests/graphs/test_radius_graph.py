@@ -60,9 +60,13 @@ def test_refuses_arguments(message, arguments):
 
 
 def test_refuses_a_state_without_its_key():
-    with pytest.raises(ValueError, match="'pos' must be a tensor"):
+    with pytest.raises(ValueError, match="'on' must be 'v' for a state with 'v' and without 'pos'"):
         RadiusGraph(1.0, on="pos")(particle_state(particles(5, 2)[0]))
 
 
 def test_repr_shows_the_arguments():
     assert repr(RadiusGraph(0.5)) == "RadiusGraph(r=0.5, on='v', box=None, backend='auto')"
+
+
+def test_repr_is_short():
+    assert repr(RadiusGraph(0.1 + 0.2, "pos")) == "RadiusGraph(r=0.3, on='pos', box=None, backend='auto')"

@@ -6,6 +6,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch_geometric.data import Data
 
 from graphlandau.base.state import particle_state
 from graphlandau.graphs import RandomBatches
@@ -80,3 +81,9 @@ def test_refuses_more_than_there_are():
 
 def test_repr_shows_the_arguments():
     assert repr(RandomBatches(64)) == "RandomBatches(size=64)"
+
+
+def test_positions_alone_are_particles_too():
+    assert RandomBatches(2)(Data(pos=torch.randn(7, 2))).batch.bincount().tolist() == [3, 2, 2]
+    with pytest.raises(ValueError, match=r"'data' must have velocities 'v' or positions 'pos' \(got keys \['x'\]\)"):
+        RandomBatches(2)(Data(x=torch.randn(7, 2)))

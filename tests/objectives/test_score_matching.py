@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import pytest
 import torch
+from torch_geometric.data import Data
 
+from graphlandau.base.errors import InvalidArgument
 from graphlandau.base.state import particle_state
-from graphlandau.nn import LandauDrift, MLPScore, ScoreModel
+from graphlandau.nn import LandauDrift, MLPScore, ScoreModel, as_score_model
 from graphlandau.objectives import collision_weighted, denoising, explicit, hutchinson, implicit
 from graphlandau.problems import Gaussian
 
@@ -192,3 +194,34 @@ def test_collision_weighted_refuses_what_does_not_fit():
         collision_weighted(model, state, matrix[:4], divergence)
     with pytest.raises(ValueError, match=r"'divergence' must have shape \(5, 2\)"):
         collision_weighted(model, state, matrix, matrix)
+
+
+@pytest.mark.parametrize("coupled", [False, True])
+def test_velocities_alone_are_particles_of_equal_weight(coupled):
+    v = torch.randn(40, 2, dtype=torch.float64)
+    score = as_score_model(Attracted() if coupled else MLPScore(2, 8, 2).double(), 2)
+    target, matrix = -v, torch.eye(2, dtype=v.dtype).expand(40, 2, 2)
+
+    def same():
+        return {"generator": torch.Generator().manual_seed(1)}
+
+    for objective in (
+        lambda of: explicit(score, of, target),
+        lambda of: implicit(score, of),
+        lambda of: hutchinson(score, of, **same()),
+        lambda of: denoising(score, of, 0.3, **same()),
+        lambda of: collision_weighted(score, of, matrix, v),
+    ):
+        assert torch.equal(objective(v), objective(particle_state(v)))
+
+
+class Attracted(torch.nn.Module):
+    def forward(self, v):
+        return v.mean(0) - 2 * v
+
+
+@pytest.mark.parametrize("state", [torch.zeros(3), Data(pos=torch.zeros(3, 2)), [1.0], None])
+def test_what_is_no_state_is_refused(model, state):
+    for objective in (implicit, hutchinson, lambda m, s: denoising(m, s, 0.1)):
+        with pytest.raises(InvalidArgument, match="'state' must be a state with velocities 'v', or velocities"):
+            objective(model, state)

@@ -132,6 +132,11 @@ class GNNScore(GatedScore):
         self.mean_features = _perceptron(len(SCALES), width, width, depth) if mean_node else None
         self.mean_message = _perceptron(len(SCALES) + width, width, 1, depth, zero=True) if mean_node else None
 
+    def __repr__(self) -> str:
+        neighbours = f"radius={self.radius:g}" if self.radius is not None else f"k={self.k}"
+        layers, mean_node = len(self.convs), self.mean_message is not None
+        return f"GNNScore(d={self.d}, {neighbours}, layers={layers}, width={self.width}, mean_node={mean_node})"
+
     def correction_and_divergence(
         self, x: Tensor, batch: Tensor | None = None, edge_index: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:

@@ -237,3 +237,10 @@ def test_a_user_s_model_that_couples_particles_has_derivatives():
 
     # Moving one of 4 particles moves the mean by a quarter.
     torch.testing.assert_close(Pull().jacobian(torch.randn(4, 2)), -0.75 * torch.eye(2).expand(4, 2, 2))
+
+
+def test_repr_is_one_line_with_the_neighbourhood():
+    assert repr(GNNScore(2, k=9)) == "GNNScore(d=2, k=9, layers=2, width=8, mean_node=True)"
+    assert repr(GNNScore(3, radius=0.1 + 0.2, layers=1, width=4, mean_node=False)) == (
+        "GNNScore(d=3, radius=0.3, layers=1, width=4, mean_node=False)"
+    )
