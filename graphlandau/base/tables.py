@@ -26,6 +26,7 @@ MAIN_NUMBERS = {
 KINETIC_NUMBERS = {
     "kl": "KL",
     "kl_stderr": "std. error",
+    "kl_error": "KL error",
     "drift_error": "drift error",
     "free_energy": "free energy",
     "e2": "field squared",

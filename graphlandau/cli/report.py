@@ -38,9 +38,23 @@ def _baselines(summary: Summary) -> str:
     return f"baselines: {', '.join(known)}" if known else ""
 
 
+def _error(key: str) -> Callable[[Summary], str]:
+    """Return the error of a carried entropy, or that it is below what is possible."""
+
+    def beside(summary: Summary) -> str:
+        total, stderr = summary.get(f"{key}_error"), summary.get(f"{key}_stderr")
+        words = [] if total is None else [f"error {total:.2g}"]
+        words += [] if stderr is None else [f"standard error {stderr:.2g}"]
+        if summary.get("entropy_impossible"):
+            words.append(f"IMPOSSIBLE: {summary['entropy_deficit']:.2g} below the least")
+        return ", ".join(words)
+
+    return beside
+
+
 def _entropy(summary: Summary) -> str:
     exact, least = _number("entropy_exact", "exact {}"), _number("entropy_equilibrium", "{} of the Maxwellian")
-    return ", ".join(words for words in (exact(summary), least(summary)) if words)
+    return ", ".join(words for words in (_error("entropy")(summary), exact(summary), least(summary)) if words)
 
 
 _THEORY = _number("growth_rate_exact", "{} by the dispersion relation")
@@ -64,7 +78,7 @@ HEADLINES: dict[str, tuple[Headline, ...]] = {
             "cov_frobenius_error",
             _number("cov_sample_error", "{} from the exact evolution of this sample"),
         ),
-        Headline("KL from the exact", "kl", _number("kl_stderr", "standard error {}")),
+        Headline("KL from the exact", "kl", _error("kl")),
         Headline("entropy H", "entropy", _entropy),
         Headline("dissipation dH/dt", "entropy_dissipation"),
         Headline(
@@ -76,7 +90,7 @@ HEADLINES: dict[str, tuple[Headline, ...]] = {
         *_LAST,
     ),
     "collisional": (
-        Headline("KL from equilibrium", "kl", _number("kl_stderr", "standard error {}")),
+        Headline("KL from equilibrium", "kl", _error("kl")),
         Headline("error of the control", "drift_error"),
         Headline("free energy", "free_energy", _number("free_energy_equilibrium", "{} at equilibrium")),
         *_MODE,

@@ -8,6 +8,7 @@ from graphlandau.diagnostics.density import (
     scott_bandwidth,
 )
 from graphlandau.diagnostics.entropy import entropy, entropy_dissipation, kl_divergence, standard_error
+from graphlandau.diagnostics.entropy_error import Gap, carried_error, maxwellian_gap
 from graphlandau.diagnostics.equilibrium import (
     effective_particles,
     equilibrium_distance,
@@ -23,8 +24,10 @@ from graphlandau.fields.energy import field_square, potential_energy
 from graphlandau.physics.moments import average, covariance, energy, fourth_moment, kinetic_energy, mass, momentum
 
 __all__ = [
+    "Gap",
     "ModeGrowth",
     "average",
+    "carried_error",
     "covariance",
     "covariance_error",
     "effective_particles",
@@ -44,6 +47,7 @@ __all__ = [
     "kinetic_energy",
     "kl_divergence",
     "mass",
+    "maxwellian_gap",
     "mode_growth",
     "momentum",
     "potential_energy",

@@ -83,6 +83,7 @@ class ControlledTransport(KineticTransport):
         self.log_det = training.log_det
         # Of the step that led to the state: what the metrics show beside it.
         self.change = {"collision_free_energy_change": 0.0, "map_energy_change": 0.0}
+        self.balance = 0.0
 
     @property
     def model(self) -> ControlModel:
@@ -108,6 +109,8 @@ class ControlledTransport(KineticTransport):
             raise InvalidArgument("epsilon", "must be positive for a method with collisions", "0")
         super().prepare(state, problem)
         self.fit.prepare(state, self.generator)
+        self.change = dict.fromkeys(self.change, 0.0)
+        self.balance = 0.0
         self.warned = False
 
     def start(self, state: Data, frame: Forced, dt: float) -> Start:
@@ -131,8 +134,20 @@ class ControlledTransport(KineticTransport):
         v = start.base + dt * u
         x, force, field = start.arrive(v)
         self.note(state, start.mapped, (x, v), field, log_det)
+        if self.balanced:
+            dissipated = dt * (u * self.implied_score(start.base, v, u)).double().sum(1).mean()
+            self.balance -= self.problem.mass * float(log_det.double().mean() + dissipated)
         tensors = {"v": v, "control": u} | carried(state, log_det)
         return self.after(state.t + dt, self.force.wrap(x), force, field, tensors)
+
+    @property
+    def balanced(self) -> bool:
+        """Whether a control is a statement about the score, from which the entropy that it dissipates follows."""
+        return True
+
+    def implied_score(self, base: Tensor, v: Tensor, u: Tensor) -> Tensor:
+        r"""The score that a control stands for, :math:`-(v' + u / \varepsilon) / T_0`: that after a JKO step."""
+        return -(v + u / self.problem.epsilon) / self.problem.temperature
 
     def _warn_of_gaps(self, start: Start, dt: float) -> None:
         """Say once if the map is not invertible between particles: two of them may land on one place unnoticed."""
@@ -198,12 +213,19 @@ class ControlledTransport(KineticTransport):
         }
 
     def record(self) -> dict[str, float]:
-        """How the last step's collisions changed the free energy, and its symplectic map the energy."""
-        return self.change
+        r"""How the last step's collisions changed the free energy, and its symplectic map the energy.
+
+        ``entropy_balance`` is what the carried entropy has changed by until now, less :math:`\sum \Delta t \, M \langle
+        s \cdot u \rangle` with the score that the control stands for: zero to the order of the steps, if that is the
+        score of the particles.
+        """
+        known = self.balanced and self.problem.log_density_known
+        return self.change | ({"entropy_balance": self.balance} if known else {})
 
     def state_dict(self) -> dict[str, Tensor]:
         """Control, optimiser, random state, and what the last step changed."""
         change = {f"change.{key}": torch.tensor(x, dtype=torch.float64) for key, x in self.change.items()}
+        change["balance"] = torch.tensor(self.balance, dtype=torch.float64)
         return super().state_dict() | self.fit.state_dict() | change
 
     def load_state_dict(self, tensors: dict[str, Tensor]) -> None:
@@ -211,6 +233,7 @@ class ControlledTransport(KineticTransport):
         super().load_state_dict(tensors)
         self.fit.load_state_dict(tensors)
         self.change = {key: float(tensors[f"change.{key}"]) for key in self.change}
+        self.balance = float(tensors["balance"])
 
 
 def _factor(jacobian: Tensor, dt: float) -> Tensor:

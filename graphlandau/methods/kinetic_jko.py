@@ -72,6 +72,11 @@ class KineticJKO(ControlledTransport):
             raise InvalidArgument("form", "must be 'split' without a potential", repr(self.form))
         super().prepare(state, problem)
 
+    @property
+    def balanced(self) -> bool:
+        """In the split form; the control of the joint one is of collisions and potential together."""
+        return self.form == "split"
+
     def start(self, state: Data, frame: Forced, dt: float) -> Start:
         """After the map, or, in the joint form, between the kick and the positions, which follow the new velocities."""
         if self.form == "split":

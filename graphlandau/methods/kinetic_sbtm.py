@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from torch import Tensor
+
 from graphlandau.methods.controlled import ControlledTransport, Start
 from graphlandau.objectives import ControlObjective
 
@@ -33,3 +35,7 @@ class KineticSBTM(ControlledTransport):
         """The implicit score-matching loss in the control, whatever ``dt``."""
         e, temperature = self.problem.epsilon, self.problem.temperature
         return ControlObjective.score_matching(start.base, epsilon=e, temperature=temperature)
+
+    def implied_score(self, base: Tensor, v: Tensor, u: Tensor) -> Tensor:
+        r"""The score that is learned, that before the step: :math:`-(v^* + u / \varepsilon) / T_0`."""
+        return -(base + u / self.problem.epsilon) / self.problem.temperature

@@ -79,6 +79,11 @@ class VelocityMatching(ControlledTransport):
         if self.fit_x.begun:
             forget(self.fit_x.kept)
 
+    @property
+    def balanced(self) -> bool:
+        """Its fields move particles by gradients in position and velocity together."""
+        return False
+
     def prepare(self, state: Data, problem: KineticProblem) -> None:
         """Prepare both fields."""
         if problem.d_x != problem.d:

@@ -7,7 +7,16 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from graphlandau.plotting import exact
-from graphlandau.plotting.style import EXACT, PALETTE, REFERENCE, headline, legend, time_axis
+from graphlandau.plotting.style import (
+    EXACT,
+    PALETTE,
+    REFERENCE,
+    draw_errors,
+    headline,
+    legend,
+    say_impossible,
+    time_axis,
+)
 from graphlandau.run.record import RunRecord
 
 __all__ = ["draw_dissipation", "draw_entropy", "figure"]
@@ -38,6 +47,7 @@ def draw_entropy(ax: Axes, run: RunRecord) -> None:
     series = run.series("entropy")
     if series is not None:
         ax.plot(*series, color=PALETTE[0], label=r"particles, $\langle \log f \rangle$", gid="entropy")
+        draw_errors(ax, run, "entropy", PALETTE[0])
     truth = exact_entropy(run)
     if truth is not None:
         ax.plot(*truth, label="exact", gid="exact", **EXACT)
@@ -45,6 +55,7 @@ def draw_entropy(ax: Axes, run: RunRecord) -> None:
     if equilibrium is not None:
         level = [equilibrium.entropy()] * 2
         ax.plot(run.time_span, level, label="Maxwellian of equal energy", gid="equilibrium", **REFERENCE)
+    say_impossible(ax, run)
     time_axis(ax, run.time_span, r"entropy $H = \int f \; \log \, f \; dv$", "Entropy")
 
 

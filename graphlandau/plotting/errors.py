@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from graphlandau.plotting.style import (
     PALETTE,
     REFERENCE,
-    draw_standard_errors,
+    draw_errors,
     headline,
     legend,
     time_axis,
@@ -64,13 +63,12 @@ def draw_density_error(ax: Axes, run: RunRecord) -> None:
 def draw_kl(ax: Axes, run: RunRecord) -> None:
     r"""Draw :math:`\langle \log f_i - \log f_*(v_i) \rangle`; as an estimate it may dip below zero.
 
-    With two standard errors on either side, where the run has them.
+    With two errors on either side, where the run has them.
     """
-    series, errors = run.series("kl"), run.series("kl_stderr")
+    series = run.series("kl")
     if series is not None:
         ax.plot(*series, color=PALETTE[2], gid="kl", label="particles")
-        if errors is not None:
-            draw_standard_errors(ax, *series, np.interp(series[0], *errors), PALETTE[2])
+        draw_errors(ax, run, "kl", PALETTE[2])
     ax.axhline(0, **REFERENCE)
     time_axis(ax, run.time_span, r"$\langle \log f_i - \log f_*(v_i) \rangle$", "KL divergence (estimate)")
 

@@ -11,10 +11,11 @@ from graphlandau.plotting.style import (
     EXACT,
     PALETTE,
     REFERENCE,
-    draw_standard_errors,
+    draw_errors,
     headline,
     legend,
     log_axis,
+    say_impossible,
     time_axis,
     widen_decades,
 )
@@ -76,16 +77,16 @@ def exact_free_energy(run: RunRecord) -> tuple[np.ndarray, np.ndarray] | None:
 
 
 def draw_kl(ax: Axes, run: RunRecord) -> None:
-    r"""Draw :math:`\langle \log f / f_\infty \rangle` with two standard errors on either side, and the exact value."""
-    series, errors = run.series("kl"), run.series("kl_stderr")
+    r"""Draw :math:`\langle \log f / f_\infty \rangle` with two errors on either side, and the exact value."""
+    series = run.series("kl")
     time_axis(ax, run.time_span, r"$\int f \; \log (f / f_\infty)$", "Distance from equilibrium (KL)")
     if series is None:
         return
     t, kl = series
-    error = np.zeros_like(kl) if errors is None else np.interp(t, *errors)
-    draw_standard_errors(ax, t, kl, error, PALETTE[2])
+    error = draw_errors(ax, run, "kl", PALETTE[2])
     ax.plot(t, kl, color=PALETTE[2], label="particles", gid="kl")
     low, high = float((kl - 2 * error).min()), float((kl + 2 * error).max())
+    say_impossible(ax, run)
     truth = exact_kl(run)
     if truth is not None:
         ax.plot(*truth, label="exact", gid="exact", **EXACT)

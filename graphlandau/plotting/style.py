@@ -17,6 +17,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogFormatterSciNotation, LogLocator, NullFormatter, NullLocator
 
 from graphlandau.base.files import write_atomically
+from graphlandau.run.record import RunRecord
 
 __all__ = [
     "DENSITY_MAP",
@@ -30,12 +31,13 @@ __all__ = [
     "SMOOTHED",
     "STYLE",
     "case_lines",
-    "draw_standard_errors",
+    "draw_errors",
     "headline",
     "legend",
     "legend_below",
     "log_axis",
     "save",
+    "say_impossible",
     "styled",
     "time_axis",
     "time_colours",
@@ -133,17 +135,32 @@ def time_axis(ax: Axes, span: tuple[float, float], y: str, title: str = "") -> N
     ax.set_title(title)
 
 
-def draw_standard_errors(ax: Axes, t: np.ndarray, values: np.ndarray, error: np.ndarray, colour: Any) -> None:
-    """Shade two standard errors on either side of an estimate."""
-    ax.fill_between(
-        t,
-        values - 2 * error,
-        values + 2 * error,
-        color=colour,
-        alpha=0.25,
-        linewidth=0,
-        label=r"$\pm 2$ standard errors",
-    )
+def draw_errors(ax: Axes, run: RunRecord, name: str, colour: Any) -> np.ndarray:
+    """Shade two errors on either side of a metric that the run has, and return the errors, zero if it has none.
+
+    Those of the column ``<name>_error``, of sample and fit; of an older run, or one in which they are not known, the
+    standard errors.
+    """
+    series = run.series(name)
+    assert series is not None
+    t, values = series
+    meanings = {f"{name}_error": r"$\pm 2$ errors, of sample and fit", f"{name}_stderr": r"$\pm 2$ standard errors"}
+    for column, label in meanings.items():
+        known = run.series(column)
+        if known is not None:
+            error = np.interp(t, *known)
+            ax.fill_between(
+                t, values - 2 * error, values + 2 * error, color=colour, alpha=0.25, linewidth=0, label=label
+            )
+            return error
+    return np.zeros_like(values)
+
+
+def say_impossible(ax: Axes, run: RunRecord) -> None:
+    """Write into a panel of the entropy that it ends below what is possible, if it does."""
+    if run.summary.get("entropy_impossible"):
+        text = "at the end below what is possible:\nthe carried log-density is wrong"
+        ax.text(0.03, 0.1, text, color=PALETTE[1], fontsize=9, transform=ax.transAxes, gid="impossible", zorder=6)
 
 
 def widen_decades(ax: Axes, *, above: float = 0.0) -> None:

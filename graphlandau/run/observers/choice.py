@@ -13,6 +13,7 @@ from graphlandau.run.observers.conservation import Conservation
 from graphlandau.run.observers.density_errors import DensityErrors
 from graphlandau.run.observers.drift_error import DriftError
 from graphlandau.run.observers.entropy_balance import EntropyBalance
+from graphlandau.run.observers.entropy_errors import EntropyErrors
 from graphlandau.run.observers.invertibility import Invertibility
 from graphlandau.run.observers.kinetic_metrics import KineticMetrics
 from graphlandau.run.observers.metrics import Metrics
@@ -61,11 +62,12 @@ def metrics_of(problem: InitialValueProblem, method: Method, baselines: bool, se
         ValueError: If ``problem`` is of no known kind.
     """
     if isinstance(problem, KineticProblem):
-        return [KineticMetrics(problem), *Conservation.of(method)]
+        return [KineticMetrics(problem), *EntropyErrors.of(problem, method), *Conservation.of(method)]
     if isinstance(problem, Problem):
         errors = DensityErrors.where_known(problem, method, baselines, seed)
         of_density = [*Invertibility.of(method), *EntropyBalance.of(method)] if problem.log_density_known else []
         checks = [*Conservation.of(method), *of_density]
         errors = [*errors, *TrajectoryErrors.where_known(problem), *DriftError.of(method, every)]
-        return [Metrics(problem), *errors, *checks]
+        # The errors come after the balance, which is part of them.
+        return [Metrics(problem), *errors, *checks, *EntropyErrors.of(problem, method)]
     raise InvalidArgument("problem", "must be a Problem or a KineticProblem", type(problem).__name__)
