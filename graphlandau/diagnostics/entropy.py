@@ -66,6 +66,7 @@ def standard_error(x: Float[Tensor, " N"], weight: Float[Tensor, " N"] | None = 
     With equal weights the standard deviation over :math:`\sqrt{N}`; zero of one particle.
 
     Example:
+        >>> import torch
         >>> standard_error(torch.tensor([1.0, 2.0, 3.0, 4.0]))
         tensor(0.6455)
     """
