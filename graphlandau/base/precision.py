@@ -2,12 +2,51 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
+from collections.abc import Callable
+from typing import Any, ParamSpec, TypeVar, cast
+
 import torch
 from torch import Tensor, nn
 
 from graphlandau.base.copies import copied
 
-__all__ = ["Adapted", "place"]
+__all__ = ["Adapted", "full_precision", "place"]
+
+
+HALF = (torch.float16, torch.bfloat16)
+ResultT = TypeVar("ResultT")
+Given = ParamSpec("Given")
+
+
+def full_precision(method: Callable[Given, ResultT]) -> Callable[Given, ResultT]:
+    """Let a method of a layer leave ``torch.autocast``: sums over pairs need more digits than half precision has.
+
+    Inside an autocast region tensors in half precision are brought to the precision of the first real one that is not,
+    ``float32`` if there is none, and the method runs outside of the region. Elsewhere nothing changes.
+    """
+
+    @functools.wraps(method)
+    def run(*args: Given.args, **kwargs: Given.kwargs) -> ResultT:
+        given = [x for x in (*args, *kwargs.values()) if isinstance(x, Tensor)]
+        kinds = {x.device.type for x in given if torch.is_autocast_enabled(x.device.type)}
+        if not kinds:
+            return method(*args, **kwargs)
+        full = (x.dtype for x in given if x.is_floating_point() and x.dtype not in HALF)
+        dtype = next(full, torch.float32)
+
+        def widened(x: Any) -> Any:
+            if type(x) is tuple:
+                return tuple(widened(each) for each in x)
+            return x.to(dtype) if isinstance(x, Tensor) and x.dtype in HALF else x
+
+        with contextlib.ExitStack() as outside:
+            for kind in kinds:
+                outside.enter_context(torch.autocast(kind, enabled=False))
+            return cast(Any, method)(*map(widened, args), **{key: widened(x) for key, x in kwargs.items()})
+
+    return run
 
 
 class Adapted(nn.Module):

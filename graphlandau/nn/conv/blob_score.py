@@ -14,6 +14,7 @@ from torch import Tensor
 from torch_geometric.utils import add_remaining_self_loops
 
 from graphlandau.base.errors import InvalidArgument
+from graphlandau.base.precision import full_precision
 from graphlandau.base.validation import (
     as_number,
     is_concrete,
@@ -150,6 +151,7 @@ class BlobScore(PairwiseLayer):
         """Nothing for the original message: in units of ``h`` all blobs are alike."""
         return None if self.original else super().message_key()
 
+    @full_precision
     def forward(
         self,
         v: Float[Tensor, "N d"],
@@ -166,6 +168,7 @@ class BlobScore(PairwiseLayer):
             score = (by_density * blob.inverse_density + by_others) / blob.h
         return self._corrected(blob.x, score, None, blob)[0] if self.correct else score
 
+    @full_precision
     def value_and_jacobian(
         self,
         v: Float[Tensor, "N d"],
@@ -223,6 +226,7 @@ class BlobScore(PairwiseLayer):
         """Divergence of the score field, see :meth:`value_and_jacobian`."""
         return self.jacobian(v, **graph).diagonal(dim1=1, dim2=2).sum(-1)
 
+    @full_precision
     def entropy(
         self,
         v: Float[Tensor, "N d"],

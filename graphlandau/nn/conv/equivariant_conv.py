@@ -11,6 +11,7 @@ from torch import Tensor
 from torch_geometric.nn import MessagePassing
 
 from graphlandau.base.errors import InvalidArgument
+from graphlandau.base.precision import full_precision
 from graphlandau.base.validation import require_edge_index
 
 __all__ = ["EquivariantConv"]
@@ -67,6 +68,7 @@ class EquivariantConv(MessagePassing):
             raise InvalidArgument("phi", "or 'psi' must be given", "neither")
         self.phi, self.psi = phi, psi
 
+    @full_precision
     def forward(
         self,
         x: Float[Tensor, "N d"],

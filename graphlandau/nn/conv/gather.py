@@ -6,6 +6,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from graphlandau.base.errors import InvalidArgument
+from graphlandau.base.precision import full_precision
 from graphlandau.base.validation import require_finite
 from graphlandau.graphs.grid import Grid
 from graphlandau.graphs.particle_cells import Stencil
@@ -55,6 +56,7 @@ class Gather(GridLayer):
     Chapter 8 for the other orders.
     """
 
+    @full_precision
     def forward(
         self,
         pos: Float[Tensor, "N d_x"],

@@ -9,6 +9,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from graphlandau.base.errors import InvalidArgument
+from graphlandau.base.precision import full_precision
 from graphlandau.base.validation import require_finite
 from graphlandau.base.vectors import dimension, dot, identity, outer
 from graphlandau.graphs.partition import Partition
@@ -78,6 +79,7 @@ class JKOAction(CollisionLayer):
         """Whether :meth:`message` is that of this class."""
         return self.sums_message_of(JKOAction)
 
+    @full_precision
     def forward(
         self,
         v: Float[Tensor, "N d"],
@@ -113,6 +115,7 @@ class JKOAction(CollisionLayer):
         out = self.sum(backend, receivers_of, {"v": v, "u": u, "weight": senders[:, None]}, graph, width=1)
         return (receivers * out.squeeze(1)).sum()
 
+    @full_precision
     @torch.no_grad()
     def gram(
         self,

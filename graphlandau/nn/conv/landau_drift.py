@@ -12,6 +12,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from graphlandau.base.errors import InvalidArgument
+from graphlandau.base.precision import full_precision
 from graphlandau.base.validation import require_positive
 from graphlandau.graphs.partition import Partition
 from graphlandau.nn.conv.collision_layer import CollisionLayer, reduced_field
@@ -125,6 +126,7 @@ class LandauDrift(CollisionLayer):
         """Whether :meth:`message` is that of this class."""
         return self.sums_message_of(LandauDrift)
 
+    @full_precision
     def forward(
         self,
         v: Float[Tensor, "N d"],
@@ -173,6 +175,7 @@ class LandauDrift(CollisionLayer):
         receivers = {"v": at[0], "s": at[1]}
         return self.sum(backend, receivers, {"v": v, "s": s, "weight": weight}, graph, width=v.size(1))
 
+    @full_precision
     def partials(
         self,
         v: Float[Tensor, "N d"],
@@ -220,6 +223,7 @@ class LandauDrift(CollisionLayer):
         by_v, by_s = partials(self.kernel, backend, at or (v, s), senders, graph, by_hand=at is not None)
         return by_v * of_v, by_s * of_s
 
+    @full_precision
     def diffusion(
         self,
         v: Float[Tensor, "N d"],
@@ -270,6 +274,7 @@ class LandauDrift(CollisionLayer):
     def __repr__(self) -> str:
         return f"{super().__repr__()[:-1]}, tolerance={self.tolerance})"
 
+    @full_precision
     @torch.no_grad()
     def error(
         self,
@@ -317,6 +322,7 @@ class LandauDrift(CollisionLayer):
     ) -> Any:
         return on_mesh(function, inputs, weight, graph, self.kernel.gamma, self.tolerance, self.backend == "mesh")
 
+    @full_precision
     def jacobian(
         self, v: Float[Tensor, "N d"], s: Float[Tensor, "N d"], jac_s: Float[Tensor, "N d d"], **graph: Any
     ) -> Float[Tensor, "N d d"]:
@@ -327,6 +333,7 @@ class LandauDrift(CollisionLayer):
             raise InvalidArgument("jac_s", f"must have shape {want}", f"{tuple(jac_s.shape)}, {jac_s.dtype}")
         return by_v + by_s @ jac_s
 
+    @full_precision
     def divergence(
         self, v: Float[Tensor, "N d"], s: Float[Tensor, "N d"], jac_s: Float[Tensor, "N d d"], **graph: Any
     ) -> Float[Tensor, " N"]:

@@ -13,6 +13,7 @@ from torch import Tensor
 from torch_geometric.nn import MessagePassing
 
 from graphlandau.base.errors import InvalidArgument
+from graphlandau.base.precision import full_precision
 from graphlandau.base.validation import require_edge_index, require_one_of, require_velocities, require_weight
 from graphlandau.base.vectors import Components, dot
 from graphlandau.graphs.partition import Partition
@@ -101,6 +102,7 @@ class PairwiseLayer(MessagePassing):
         """What edge j -> i carries; a subclass writes it."""
         raise NotImplementedError(f"{type(self).__name__} needs a method 'message'")
 
+    @full_precision
     def forward(
         self,
         *quantities: Float[Tensor, "N _k"],
