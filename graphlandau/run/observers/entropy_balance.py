@@ -72,7 +72,9 @@ class EntropyBalance(Observer):
         if not self.warned:
             share = torch.full_like(rate, 1 / len(rate)) if weight is None else weight / weight.sum()
             noise = math.sqrt(float((share * (difference - balance)).square().sum()))
-            allowed = NOISE * noise + 2 * abs(float(now["left"]) - dissipated) + SHARE * abs(dissipated)
+            order = 2 * abs(float(now["left"]) - dissipated)
+            rounding = 100 * torch.finfo(run.dtype).eps * (1 + float(average(run.state.log_f.double().abs(), weight)))
+            allowed = NOISE * noise + order + SHARE * abs(dissipated) + rounding
             if abs(balance) > allowed:
                 self.warned = True
                 warnings.warn(

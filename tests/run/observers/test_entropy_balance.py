@@ -75,3 +75,17 @@ def test_a_blob_that_gives_coulomb_particles_too_little_entropy_is_said_and_a_fi
 def test_nothing_is_measured_where_no_density_is_carried():
     rows, _ = run(BKW(d=2), SBTM(ClosedFormScore(2), step=Step(log_det="none")), n=200, dt=0.1, t_end=0.2)
     assert "entropy_balance" not in rows[-1]
+
+
+class Maxwellian(LandauTransport):
+    """The score of the unit Maxwellian, whose drift is rounding."""
+
+    def score(self, state):
+        return -state.v, -torch.eye(2, dtype=state.v.dtype).expand(len(state.v), 2, 2)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_rounding_is_not_said(dtype):
+    rows, said = run(Anisotropic(d=2, gamma=-3.0, strength=0.1), Maxwellian(), n=300, dt=0.1, t_end=1.0, dtype=dtype)
+    assert not said
+    assert abs(rows[-1]["entropy_balance"]) < 1e-4
