@@ -27,6 +27,7 @@ __all__ = [
     "require_parts",
     "require_positive",
     "require_repeats",
+    "require_unmapped",
     "require_velocities",
     "require_weight",
 ]
@@ -219,3 +220,33 @@ def require_edge_index(name: str, edge_index: Tensor, like: Tensor) -> Tensor:
         low, high = int(edge_index.min()), int(edge_index.max())
         raise InvalidArgument(name, f"must name particles 0..{like.size(0) - 1}", f"{low}..{high}")
     return edge_index
+
+
+def require_unmapped(name: str, allowed: str, *tensors: Tensor) -> None:
+    """Raise ``InvalidArgument`` if ``torch.vmap`` maps over one of ``tensors``, at whatever depth of transforms."""
+    for x in tensors:
+        _Unmapped.apply(x, name, allowed)
+
+
+class _Unmapped(torch.autograd.Function):
+    """Nothing, which ``vmap`` cannot map."""
+
+    @staticmethod
+    def forward(x: Tensor, name: str, allowed: str) -> Tensor:
+        return x.new_empty(0)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
+        ctx.mark_non_differentiable(output)
+
+    @staticmethod
+    def backward(ctx: Any, *_: Any) -> Any:
+        return None, None, None
+
+    @staticmethod
+    def jvp(ctx: Any, *_: Any) -> Any:
+        return None
+
+    @staticmethod
+    def vmap(info: Any, in_dims: Any, x: Tensor, name: str, allowed: str) -> Any:
+        raise InvalidArgument(name, allowed, f"a batch of {info.batch_size}")

@@ -20,6 +20,7 @@ from graphlandau.base.validation import (
     is_concrete,
     require_edge_index,
     require_positive,
+    require_unmapped,
     require_velocities,
     require_weight,
 )
@@ -277,6 +278,7 @@ class BlobScore(PairwiseLayer):
         """
         if self.chosen_backend(x.size(1), int(partition.size.min()), x.device) != "mesh":
             return None
+        require_unmapped("backend", "must not be 'mesh' under torch.vmap, each lattice has a size of its own", x)
         if x.size(1) > 3:
             raise InvalidArgument("backend", "must not be 'mesh' beyond three dimensions", f"d = {x.size(1)}")
         try:

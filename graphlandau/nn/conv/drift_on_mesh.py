@@ -9,6 +9,7 @@ from typing import Any
 from torch import Tensor
 
 from graphlandau.base.errors import InvalidArgument
+from graphlandau.base.validation import require_unmapped
 from graphlandau.graphs.partition import Partition
 from graphlandau.nn.conv.collision_layer import reduced_field
 from graphlandau.nn.mesh import FlatBlock, MeshTooLarge
@@ -42,6 +43,7 @@ def on_mesh(
         InvalidArgument: If the mesh was asked for and is not defined here or too large.
     """
     v, s, at = inputs
+    require_unmapped("backend", "must not be 'mesh' under torch.vmap, each lattice has a size of its own", v, s)
     if v.size(1) not in (2, 3):
         raise InvalidArgument("backend", "must not be 'mesh' unless d is 2 or 3", f"d = {v.size(1)}")
     try:

@@ -43,11 +43,11 @@ def sampled_error(
         factor: What the sum is multiplied by for each particle.
     """
     v, s, share = v.double(), s.double(), share.double()
-    chosen = torch.randperm(graph.count, generator=generator)[:MAX_BLOCKS].tolist()
+    chosen = torch.randperm(graph.count, generator=generator, device="cpu")[:MAX_BLOCKS].tolist()
     error, size = 0.0, 0.0
     for block in chosen:
         members = (graph.block == block).nonzero()[:, 0]
-        picked = torch.randperm(members.numel(), generator=generator)[: max(1, targets // len(chosen))]
+        picked = torch.randperm(members.numel(), generator=generator, device="cpu")[: max(1, targets // len(chosen))]
         at = members[picked.to(members.device)]
         exact = rectangular_pair_sum(formula, (v[at], s[at]), (v[members], s[members], share[members, None]))
         exact = exact * factor[at]

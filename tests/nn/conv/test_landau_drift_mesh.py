@@ -446,3 +446,28 @@ def test_gpu_gives_what_the_cpu_does(d, gamma):
     inputs = [x.cuda() for x in (v, s, batch, weight)]
     here, there = (mesh(gamma)(*x[:2], batch=x[2], weight=x[3]) for x in ((v, s, batch, weight), inputs))
     torch.testing.assert_close(there.cpu(), here, rtol=1e-9, atol=1e-11)
+
+
+@pytest.mark.parametrize("layer", [LandauDrift(-3.0, backend="mesh"), LandauDrift(-3.0, backend="mesh").partials])
+@pytest.mark.parametrize("transform", [lambda f: f, torch.func.grad], ids=["vmap", "vmap of grad"])
+def test_vmap_over_the_particles_is_refused_in_one_line(layer, transform):
+    v = torch.randn(2, 3000, 2, generator=torch.Generator().manual_seed(0))
+
+    def first(x):
+        out = layer(x, -x)
+        return (out if isinstance(out, torch.Tensor) else out[0]).sum()
+
+    with pytest.raises(ValueError, match=r"'backend' must not be 'mesh' under torch.vmap.*\(got a batch of 2\)"):
+        torch.vmap(transform(first))(v)
+
+
+def test_its_error_is_measured_whatever_the_default_device():
+    v = torch.randn(300, 2, generator=torch.Generator().manual_seed(0))
+    layer, expected = LandauDrift(-3.0, backend="dense"), []
+    for device in (None, "meta"):
+        torch.set_default_device(device)
+        try:
+            expected.append(layer.error(v, -(v**3), targets=8, generator=torch.Generator().manual_seed(1)))
+        finally:
+            torch.set_default_device(None)
+    assert expected[0] == expected[1]
