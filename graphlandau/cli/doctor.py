@@ -113,7 +113,7 @@ def _keops() -> str:
 def _torch_cluster() -> str:
     if importlib.util.find_spec("torch_cluster") is None:
         return (
-            "not installed (optional: neighbour graphs on the GPU). "
+            "not installed (optional: neighbour graphs of CUDA tensors; others never need it). "
             "Cure: pip install --no-build-isolation torch-cluster, which compiles for 10 to 30 minutes"
         )
     importlib.import_module("torch_cluster")

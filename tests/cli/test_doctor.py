@@ -77,6 +77,7 @@ def test_missing_packages_are_named_with_their_cure(monkeypatch: pytest.MonkeyPa
     lines = _lines()
     assert "graphlandau[keops]" in lines["keops"]
     assert "pip install --no-build-isolation torch-cluster" in lines["torch-cluster"]
+    assert "CUDA tensors; others never need it" in lines["torch-cluster"]
 
 
 def test_a_probe_that_fails_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
