@@ -14,6 +14,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from matplotlib.figure import Figure
 
 from graphlandau.cli import main as cli
 from graphlandau.cli.arguments import read_arguments
@@ -299,6 +300,9 @@ def few_steps(monkeypatch):
         shorten(name, most)
 
 
+TRAINING = ["--method.iterations", "4", "--method.training_particles", "30", "--method.save_every", "2"]
+
+
 @pytest.fixture
 def smoke(script, tmp_path, monkeypatch, small_and_quick):
     """Make figures of a paper in the smoke mode; return the rows of the table of each.
@@ -308,6 +312,8 @@ def smoke(script, tmp_path, monkeypatch, small_and_quick):
     monkeypatch.setattr("graphlandau.cli.sweep.Worker", InProcess)
     monkeypatch.chdir(tmp_path)
     few_steps(monkeypatch)
+    # The layout of many panels takes longer than to draw them.
+    monkeypatch.setattr(Figure, "set_layout_engine", lambda self, *args, **options: None)
 
     def make(folder, numbers, tables, *more):
         argv = [*numbers, "--smoke", "--runs", str(tmp_path / "runs"), "--out", str(tmp_path), *more]
@@ -349,8 +355,9 @@ PINN_OF = {
 
 
 @pytest.mark.parametrize("problem", PINN_OF)
-def test_smoke_of_pinn_pm(problem, smoke):
+def test_smoke_of_pinn_pm(problem, smoke, script):
     """Tables and pictures; whatever the score, the entropy falls."""
+    script(PINN, "study").SMALL_TRAINING[:] = TRAINING
     numbers = PINN_OF[problem].split()
     found = smoke(PINN, numbers, [f"figure_{number}" for number in numbers])
     if problem == "bkw_2d":
@@ -384,6 +391,7 @@ def test_smoke_of_kinetic_jko(number, smoke):
 @pytest.mark.parametrize(("name", "count"), [("ablation", 8), ("certificates", 6), ("cost", 4)])
 def test_smoke_of_studies_of_pinn_pm(name, count, script, tmp_path, monkeypatch, smoke):
     """A table and, but of the costs, a picture."""
+    script(PINN, "study").SMALL_TRAINING[:] = TRAINING
     module = script(PINN, name)
     monkeypatch.setattr(sys, "argv", [name, "--smoke", "--runs", str(tmp_path / "runs"), "--out", str(tmp_path)])
     module.main()

@@ -104,7 +104,10 @@ def test_initial_fit_reaches_its_tolerance_or_its_cap(model):
     assert capped.record()["gradient_steps"] == 3
 
 
-@pytest.mark.parametrize("objective", ["implicit", "hutchinson", "denoising", "collision_weighted"])
+LONG = [pytest.param(name, marks=pytest.mark.slow) for name in ("hutchinson", "collision_weighted")]
+
+
+@pytest.mark.parametrize("objective", ["implicit", "denoising", *LONG])
 def test_training_follows_the_plasma(objective):
     """After 10 steps of BKW a warm-started network is nearer the new score than the initial score is."""
     problem = BKW(2)
@@ -271,6 +274,7 @@ def test_refuses_a_cap_below_one_burst():
         SBTM(MLPScore(2), fit=Fit(training="adaptive", steps=50, max_steps=49))
 
 
+@pytest.mark.slow
 def test_adaptive_training_spends_its_steps_where_they_are_needed():
     """More at a lower rate, more where the particles have moved on (Ilin, Hu and Wang 2025, Section 5.1).
 

@@ -131,7 +131,7 @@ def test_a_sweep_has_its_slopes_and_a_colour_for_each_case(run_dir: RunDir) -> N
     assert len({line.get_color() for line in lines}) == 2
 
 
-@pytest.mark.parametrize("kept", [4, 5, 6, 7, 8])
+@pytest.mark.parametrize("kept", [5, 8])
 def test_no_cell_is_empty(run_dir: RunDir, kept: int) -> None:
     """The legend is in the cells where panels are missing, and hides nothing."""
     runs, swept = _sweep(run_dir("bkw_2d"), {"one": -0.5})

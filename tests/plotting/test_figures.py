@@ -251,7 +251,9 @@ def test_titles_say_what_was_run(run_dir: RunDir) -> None:
     assert "dt = 0.25" in figure.get_suptitle()
 
 
-@pytest.mark.parametrize(("file_format", "begin"), [("pdf", b"%PDF"), ("svg", b"<?xml")])
+@pytest.mark.parametrize(
+    ("file_format", "begin"), [("pdf", b"%PDF"), pytest.param("svg", b"<?xml", marks=pytest.mark.slow)]
+)
 def test_figures_of_other_formats(run_dir: RunDir, file_format: str, begin: bytes) -> None:
     files = plot_run(run_dir("bkw_2d"), file_format)
     assert {file.name for file in files} == {f"{name}.{file_format}" for name in EXPECTED["bkw_2d"]}
