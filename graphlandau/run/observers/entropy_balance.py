@@ -85,9 +85,10 @@ class EntropyBalance(Observer):
                 )
 
     def state_dict(self) -> dict[str, Tensor]:
-        """The integrals so far."""
-        return self.tensors
+        """The integrals so far, and whether a warning was given."""
+        return self.tensors | {"warned": torch.tensor(self.warned)}
 
     def load_state_dict(self, tensors: Mapping[str, Tensor]) -> None:
         """Take them back."""
-        self.tensors = dict(tensors)
+        self.tensors = {key: x for key, x in tensors.items() if key != "warned"}
+        self.warned = bool(tensors.get("warned", False))
